@@ -1,0 +1,60 @@
+"""Challenges that cost no memory to issue, expire, and can be answered once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import struct
+import threading
+import time
+
+from stiefelsystem.messages import NONCE_SIZE
+
+LIFETIME = 10.0
+_TIME = struct.Struct(">Q")
+
+
+class Challenges:
+    """Issues challenges and recognises them again.
+
+    A challenge is the time in milliseconds and a MAC, by a secret of this process, over that time,
+    the peer and the peer's nonce. So however many are asked for, nothing is stored, and no flood
+    can push out an honest peer's. Only what was answered is remembered until it expires, and who
+    answers has proved the key first.
+    """
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._used: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+
+    def issue(self, nonce: bytes, peer: str) -> bytes:
+        """A fresh challenge for a peer that sent `nonce`."""
+        return self._make(int(time.monotonic() * 1000), nonce, peer)
+
+    def issued(self, challenge: bytes, nonce: bytes, peer: str) -> bool:
+        """Whether this is a challenge for that nonce and peer that has not expired."""
+        (then,) = _TIME.unpack_from(challenge)
+        genuine = hmac.compare_digest(challenge, self._make(then, nonce, peer))
+        return genuine and time.monotonic() - then / 1000 < LIFETIME
+
+    def redeem(self, challenge: bytes, nonce: bytes, peer: str) -> bool:
+        """The same, once: a second answer to the same challenge is refused.
+
+        To be asked only when the answer's proof of the key has been verified.
+        """
+        if not self.issued(challenge, nonce, peer):
+            return False
+        now = time.monotonic()
+        with self._lock:
+            self._used = {used: end for used, end in self._used.items() if end > now}
+            if challenge in self._used:
+                return False
+            self._used[challenge] = now + LIFETIME
+        return True
+
+    def _make(self, then: int, nonce: bytes, peer: str) -> bytes:
+        stamp = _TIME.pack(then)
+        mac = hmac.digest(self._secret, stamp + nonce + peer.encode(), hashlib.sha256)
+        return stamp + mac[: NONCE_SIZE - _TIME.size]

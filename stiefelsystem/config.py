@@ -1,0 +1,311 @@
+"""config.yaml, as everything else sees it: a tree of frozen dataclasses, checked and complete.
+
+The dataclasses are the schema (see `schema`): a new key is one new line here, and an entry in
+config-example.yaml. Who gets a `Config` can rely on it: every value is checked, every default that
+depends on another key is filled in, every path of the build is absolute.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+from typing import Annotated, Literal
+
+from stiefelsystem import checks
+from stiefelsystem.checks import (
+    Absolute,
+    Block,
+    Cmdline,
+    Folder,
+    Glob,
+    Mac,
+    Name,
+    Package,
+    Pattern,
+    Url,
+)
+from stiefelsystem.console import StiefelError
+from stiefelsystem.schema import Invalid, Key, Rule, Shorthand, read
+
+Module = Literal[
+    "base",
+    "nbd",
+    "lvm",
+    "debug",
+    "r8152",
+    "clevo-fancontrol",
+    "system-debian",
+    "system-arch",
+    "system-arch-dracut",
+    "system-gentoo",
+]
+
+_IMPLIED: tuple[Module, ...] = ("base", "nbd")
+
+# Where each system keeps the kernel and the initrd that it boots: (kernel, initrd).
+_LOAD = {
+    "system-debian": ("vmlinuz-*", "initrd.img-*"),
+    "system-arch": ("vmlinuz-linux", "initramfs-stiefel.img"),
+    "system-arch-dracut": ("vmlinuz-linux", "initramfs-stiefel.img"),
+    "system-gentoo": ("vmlinuz-*", "initramfs-*.img"),
+}
+
+
+def load(path: Path) -> Config:
+    """Read config.yaml; relative paths in it are relative to its folder."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StiefelError(
+            f"cannot read {path}: there is no such file",
+            hint=f"cp config-example.yaml {shlex.quote(str(path))}, and edit it",
+        ) from error
+    except OSError as error:
+        raise StiefelError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        wrong = f"the byte {data[error.start]:#04x} is not UTF-8"
+        raise StiefelError(f"{path}:{line}: {wrong}", hint="save the file as UTF-8") from error
+    return parse(text, name=str(path), base=path.absolute().parent)
+
+
+def parse(text: str, *, name: str, base: Path = Path("/")) -> Config:
+    """Read a configuration from `text`, which errors call `name`; `base` is for relative paths."""
+    return read(text, Config, name=name, finish=partial(_complete, base=base))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The partition with kernel and initrd: `block` is its filesystem's device.
+
+    With luks, `block` appears once `luks_block` is unlocked.
+    """
+
+    type: Literal["plain", "luks"] = "plain"
+    block: Block
+    luks_block: Annotated[Block, Key("luks_block")] | None = None
+
+    def __post_init__(self) -> None:
+        if self.type == "luks" and self.luks_block is None:
+            raise Invalid(
+                "type luks needs luks_block",
+                key="type",
+                hint="luks_block: the encrypted partition, such as /dev/nvme0n1p2",
+            )
+        if self.type != "luks" and self.luks_block is not None:
+            raise Invalid(
+                f"{str(self.luks_block)!r} does not go with type {self.type}",
+                key="luks_block",
+                hint="leave it out, or write type: luks",
+            )
+        if self.block == self.luks_block:
+            raise Invalid(
+                f"{str(self.block)!r} is luks_block, too",
+                key="block",
+                hint="block: the device once unlocked, such as /dev/mapper/root",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What the desktop boots; in the initrd's name, `*` is what the kernel's `*` stood for."""
+
+    kernel: Pattern = ""  # never empty in a Config: the default depends on the system module
+    initrd: Pattern = ""  # the same
+    cmdline: Cmdline | None = None  # None: that of the running system, when installing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """The laptop's disk, and how its OS is booted on the desktop."""
+
+    disk: Annotated[Path, Rule(checks.disk)]
+    part: Annotated[Part, Shorthand("block")] | None = None  # None: found out when installing
+    cmdline: Cmdline = ""  # added to the target's cmdline by the desktop
+    load: Load = field(default_factory=Load)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autokexec:
+    """What makes the laptop's running OS stop and serve its disk."""
+
+    macs: tuple[Mac, ...] = ()
+    mac_detection: Annotated[bool, Key("mac_detection")] = True
+    broadcast: bool = True
+    delay: Annotated[int, Rule(checks.between(0, 3600))] = 10  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSetup:
+    """Where the ramdisk lies on the laptop, and what its cmdline has in addition."""
+
+    stiefelsystem_kernel: Absolute = Path("/boot/stiefelsystem/vmlinuz")
+    stiefelsystem_initrd: Absolute = Path("/boot/stiefelsystem/initrd")
+    cmdline: Cmdline = ""
+
+    def __post_init__(self) -> None:
+        if self.stiefelsystem_kernel == self.stiefelsystem_initrd:
+            raise Invalid(
+                f"{str(self.stiefelsystem_initrd)!r} is the kernel's place, too",
+                key="stiefelsystem-initrd",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How the ramdisk's tree becomes a cpio, and what stays out of it."""
+
+    compressor: Annotated[str, Rule(checks.command)] = "zstd -T0 -12"
+    exclude_paths: tuple[Glob, ...] = ()
+    exclude_packages: tuple[Package, ...] = ()
+
+    @property
+    def compressor_argv(self) -> tuple[str, ...]:
+        """The compressor's command as words."""
+        return tuple(shlex.split(self.compressor))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initrd:
+    """The ramdisk's contents."""
+
+    include_packages: tuple[Package, ...] = ()
+    shell: Absolute = Path("/bin/bash")
+    # None: root cannot log in with a password
+    password: Annotated[str, Rule(checks.password, secret=True)] | None = field(
+        default=None, repr=False
+    )
+    packing: Packing = field(default_factory=Packing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkdirSubpaths:
+    """Names below the workdir."""
+
+    cpio: Name = Path("stiefel.cpio")
+    initrd: Name = Path("initrd")
+    initrd_devel: Name = Path("initrd-devel")
+
+    def __post_init__(self) -> None:
+        names = {"cpio": self.cpio, "initrd": self.initrd, "initrd-devel": self.initrd_devel}
+        for (key, inner), (other, outer) in permutations(names.items(), 2):
+            if inner.is_relative_to(outer):
+                raise Invalid(
+                    f"{str(inner)!r} lies within {other} ({str(outer)!r})",
+                    key=key,
+                    hint="each of the three needs a place of its own",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where the build keeps its things; all absolute in a Config."""
+
+    cache: Folder = Path("cache")
+    workdir: Folder = Path("workdir")
+    key: Folder = Path("aes-key")
+    workdir_subpaths: WorkdirSubpaths = field(default_factory=WorkdirSubpaths)
+
+    @property
+    def cpio(self) -> Path:
+        """The packed ramdisk."""
+        return self.workdir / self.workdir_subpaths.cpio
+
+    @property
+    def initrd(self) -> Path:
+        """The ramdisk's tree."""
+        return self.workdir / self.workdir_subpaths.initrd
+
+    @property
+    def initrd_devel(self) -> Path:
+        """The tree in which things for the ramdisk are compiled."""
+        return self.workdir / self.workdir_subpaths.initrd_devel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebugModule:
+    """What the module `debug` does to the ramdisk."""
+
+    better_shell: bool = True
+    dont_exclude_packages: bool = True
+    dont_exclude_paths: bool = True
+    faster_compressor: bool = True
+    extra_packages: tuple[Package, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceModule:
+    """A module that is compiled from a source of its own. None: the module knows one."""
+
+    url: Url | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleConfigs:
+    """Settings of single modules; they rest while their module is not in `modules`."""
+
+    debug: DebugModule = field(default_factory=DebugModule)
+    r8152: SourceModule = field(default_factory=SourceModule)
+    clevo_fancontrol: SourceModule = field(default_factory=SourceModule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All of config.yaml."""
+
+    modules: tuple[Module, ...] = ()
+    boot: Boot
+    autokexec: Autokexec = field(default_factory=Autokexec)
+    server_setup: ServerSetup = field(default_factory=ServerSetup)
+    initrd: Initrd = field(default_factory=Initrd)
+    paths: Paths = field(default_factory=Paths)
+    module_configs: ModuleConfigs = field(default_factory=ModuleConfigs)
+
+    def __post_init__(self) -> None:
+        systems = dict.fromkeys(name for name in self.modules if name in _LOAD)
+        if len(systems) != 1:
+            has = " and ".join(systems) if systems else "no system module"
+            raise Invalid(
+                f"{has} in the list, but it takes exactly one",
+                key="modules",
+                hint=f"the laptop's OS, one of: {', '.join(_LOAD)}",
+            )
+
+    @property
+    def system(self) -> Module:
+        """The one system module."""
+        return next(name for name in self.modules if name in _LOAD)
+
+    @property
+    def debug(self) -> DebugModule | None:
+        """The settings of the module `debug`, where that is active."""
+        return self.module_configs.debug if "debug" in self.modules else None
+
+
+def _complete(config: Config, *, base: Path) -> Config:
+    """Fill in what depends on other keys or on the place of the file."""
+    written = config.boot.load
+    kernel, initrd = _LOAD[config.system]
+    load = replace(written, kernel=written.kernel or kernel, initrd=written.initrd or initrd)
+    if "*" in load.initrd and "*" not in load.kernel:
+        key, whose = ("initrd", "") if written.initrd else ("kernel", " (the default)")
+        raise Invalid(
+            f"the initrd {load.initrd!r}{whose} has a *, but the kernel {load.kernel!r} has none",
+            hint="the * of the initrd is what that of the kernel stands for",
+            key=f"boot.load.{key}",
+        )
+    paths = config.paths
+    return replace(
+        config,
+        modules=tuple(dict.fromkeys((*_IMPLIED, *config.modules))),
+        boot=replace(config.boot, load=load),
+        autokexec=replace(config.autokexec, macs=tuple(dict.fromkeys(config.autokexec.macs))),
+        paths=replace(
+            paths, cache=base / paths.cache, workdir=base / paths.workdir, key=base / paths.key
+        ),
+    )

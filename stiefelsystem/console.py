@@ -1,0 +1,79 @@
+"""What the programs say, and how they end: on stderr, in one or two lines, without a traceback.
+
+A traceback means a bug. Everything that can go wrong on a healthy program raises `StiefelError`,
+which says what was attempted, what is wrong with which value, and what to do next.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+_open_steps: list[str] = []
+
+
+class StiefelError(Exception):
+    """A failure that a person can do something about: `message` says what, `hint` what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, indented below the step that it belongs to."""
+    print("  " * len(_open_steps) + text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """One line about something that is wrong, but does not end the program."""
+    say(_coloured("33", "warning: ") + text)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Long work with a name: printed when it starts, and with its seconds when it has ended."""
+    say(f"{name} …")
+    started = time.monotonic()
+    _open_steps.append(name)
+    try:
+        yield
+    finally:
+        _open_steps.pop()
+    say(f"{name}: {time.monotonic() - started:.1f} s")
+
+
+def run_main(main: Callable[[], int]) -> NoReturn:
+    """Run a program's `main` and end with its status: 1 after an error, 130 after Ctrl-C.
+
+    SIGTERM unwinds like Ctrl-C does, so that context managers give back what they hold.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = main()
+    except StiefelError as error:
+        print(_coloured("31", "error: ") + str(error), file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # Who read our output went away (`| head`); Python would complain again at exit.
+        sys.stderr.close()
+        status = 1
+    sys.exit(status)
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _coloured(code: str, text: str) -> str:
+    return f"\033[{code}m{text}\033[0m" if sys.stderr.isatty() else text

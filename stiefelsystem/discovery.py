@@ -1,0 +1,93 @@
+"""The answering side of discovery, the same in the ramdisk's server and in stiefel-autokexec."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from stiefelsystem.challenges import Challenges
+from stiefelsystem.console import say
+from stiefelsystem.datagram import Peer
+from stiefelsystem.messages import (
+    Accepted,
+    Hello,
+    MessageError,
+    Mismatch,
+    Offer,
+    Order,
+    Role,
+    Type,
+    kind_of,
+    proved,
+)
+
+_REPORT_EVERY = 10.0
+
+
+class RateLimited:
+    """Says a thing at most every few seconds, so that a peer cannot flood the console."""
+
+    def __init__(self, seconds: float = _REPORT_EVERY) -> None:
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        now = time.monotonic()
+        self._said = {old: then for old, then in self._said.items() if now - then < self._seconds}
+        if text not in self._said and len(self._said) < 16:
+            self._said[text] = now
+            say(text)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to send back, if anything, and whether a proved order came in."""
+
+    data: bytes = b""
+    ordered: bool = False
+
+
+class Responder:
+    """Answers datagrams; knows the subkey of one role, and does nothing before a proof of it."""
+
+    def __init__(self, role: Role, key: bytes, challenges: Challenges, *, delay: int = 0) -> None:
+        self._role = role
+        self._key = key
+        self._challenges = challenges
+        self._delay = delay
+        self._report = RateLimited()
+
+    def answer(self, data: bytes, peer: Peer) -> Answer:
+        """The answer to one datagram, whatever it is; garbage has none."""
+        try:
+            match kind_of(data):
+                case Type.HELLO:
+                    return self._offer(Hello.unpack(data), peer)
+                case Type.ORDER if self._role is Role.AUTOKEXEC:
+                    return self._obey(Order.unpack(data), data, peer)
+                case Type.MISMATCH:
+                    self._complain(Mismatch.unpack(data), peer)
+        except MessageError as error:
+            self._report.say(f"{peer.interface}: {error}")
+        return Answer()
+
+    def wrong_key(self, peer: Peer) -> None:
+        """Report a peer whose proof was made with another key."""
+        self._report.say(f"a peer with another key on {peer.interface}")
+
+    def _offer(self, hello: Hello, peer: Peer) -> Answer:
+        challenge = self._challenges.issue(hello.nonce, peer.identity)
+        return Answer(Offer(self._role, hello.nonce, challenge).pack(self._key))
+
+    def _obey(self, order: Order, data: bytes, peer: Peer) -> Answer:
+        if not proved(self._key, data):
+            self.wrong_key(peer)
+            return Answer()
+        if not self._challenges.redeem(order.challenge, order.nonce, peer.identity):
+            return Answer()
+        accepted = Accepted(order.nonce, order.challenge, self._delay)
+        return Answer(accepted.pack(self._key), ordered=True)
+
+    def _complain(self, mismatch: Mismatch, peer: Peer) -> None:
+        if self._challenges.issued(mismatch.challenge, mismatch.nonce, peer.identity):
+            self.wrong_key(peer)

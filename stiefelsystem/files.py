@@ -1,0 +1,45 @@
+"""Files that are replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Write a new version of `path`: it appears, complete and on the medium, when the block ends.
+
+    After an exception the former version stands. The file has `mode` from the start, so that a
+    secret is never readable for a moment.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `content`, making the folders above it where they are missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def belongs_to_invoker(*paths: Path) -> None:
+    """Give what was made under sudo to the user who called sudo; does nothing elsewhere."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() == 0 and uid.isdigit() and gid.isdigit():
+        for path in paths:
+            os.chown(path, int(uid), int(gid), follow_symlinks=False)

@@ -1,0 +1,193 @@
+"""The main job on virtual machines, told as a timeline: a laptop's own OS, on a desktop."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from stiefelsystem import cmdline, config, keys
+from stiefelsystem.console import StiefelError, say, step
+from stiefelsystem.host import laptop, pack, terminal, tree, vm
+from stiefelsystem.host.laptop import PARTITIONS, PASSWORD, Laptop
+from stiefelsystem.host.stamps import Stamp
+from stiefelsystem.host.vm import Hardware, VirtualMachine
+from stiefelsystem.run import run
+
+# The demo needs no configuration of the user's: this is one.
+CONFIG = """\
+modules: [base, nbd, system-debian]
+boot:
+  disk: /dev/vda
+autokexec:
+  delay: 3
+server-setup:
+  cmdline: console=ttyS0 quiet
+"""
+MACS = {"laptop": "52:54:00:00:00:01", "desktop": "52:54:00:00:00:02"}
+_CONSOLE = "console=ttyS0 quiet"
+# Ample for emulation on a slow and busy host; a real machine takes a tenth.
+_PATIENCE = 300.0
+_FILE = "/root/written-on-the-desktop"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line that a machine's console must show, and what it means."""
+
+    machine: str
+    pattern: str
+    meaning: str
+
+
+STORY = (
+    Event("desktop", r"searching for the laptop on", "searches on all its interfaces"),
+    Event(
+        "laptop", r"a desktop on (\S+) asks", "its running OS hears the desktop, and counts down"
+    ),
+    Event("laptop", r"stopping this OS", "stops its OS cleanly, then kexecs into the ramdisk"),
+    Event("laptop", r"serving, waiting for the desktop", "serves"),
+    Event("desktop", r"the laptop serves on", "has found the server, and proved the key"),
+    Event("desktop", r"received and verified", "has received and verified kernel and initrd"),
+    Event("laptop", r"is open to it, and to nobody else", "opens its disk to the desktop alone"),
+    Event("desktop", r"starting the laptop's OS", "kexecs into the laptop's kernel"),
+    Event("desktop", r"connecting the laptop's disk", "the laptop's initrd connects the disk"),
+    Event("desktop", r"the laptop's disk is /dev/nbd0", "has its root on NBD"),
+    Event("desktop", r"laptop login: ", "login prompt of the laptop's OS"),
+)
+
+
+def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> None:
+    """The demo. With `check`, verify from outside that what was written has arrived."""
+    started = time.monotonic()
+    text = f"{CONFIG}paths:\n  workdir: {workdir}\n  cache: {cache}\n  key: {workdir}/aes-key\n"
+    settings = config.parse(text, name="demo", base=workdir)
+    virtual = _prepare(settings, text, mirror)
+    with ExitStack() as stack:
+        disk = settings.paths.workdir / "demo-disk.img"
+        run(["cp", "--sparse=always", virtual.image, disk])
+        machines = _switch_on(stack, settings, virtual, disk)
+        _tell(machines)
+        say(f"{time.monotonic() - started:.0f} s in all")
+        if check:
+            _use_and_check(machines, disk)
+        else:
+            _hand_over(machines)
+
+
+def _prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
+    """Make whatever of the ramdisk and the laptop there is not yet."""
+    keys.create(settings.paths.key)
+    image = settings.paths.cpio
+    own_parts = (tree.SOURCE / "initrd", tree.SOURCE / "stiefelsystem")
+    stamp = Stamp(image, text, settings.paths.key, *own_parts)
+    if not stamp.is_current():
+        stamp.remove()
+        tree.build(settings, mirror=mirror)
+        pack.pack(settings, image=image, filter_command=pack.compressor(settings))
+        stamp.write()
+    return laptop.build(settings, text, mirror=mirror)
+
+
+def _switch_on(
+    stack: ExitStack, settings: config.Config, virtual: Laptop, disk: Path
+) -> dict[str, VirtualMachine]:
+    """Start both machines, joined by a cable."""
+    folder = settings.paths.workdir
+    ramdisk = stack.enter_context(vm.whole_ramdisk(settings.paths.cpio))
+    cable = vm.cable(folder, "laptop", "desktop")
+    inner = cmdline.encode("loglevel=4")
+    hardware = (
+        Hardware(
+            name="laptop",
+            kernel=virtual.kernel,
+            initrd=virtual.initrd,
+            cmdline=virtual.cmdline,
+            mac=MACS["laptop"],
+            cable=cable["laptop"],
+            disk=disk,
+        ),
+        Hardware(
+            name="desktop",
+            kernel=pack.kernel_of(settings.paths.cpio),
+            initrd=ramdisk,
+            cmdline=f"{cmdline.CLIENT_UNIT} stiefel_innercmdline={inner} {_CONSOLE}",
+            mac=MACS["desktop"],
+            cable=cable["desktop"],
+        ),
+    )
+    return {one.name: stack.enter_context(VirtualMachine(one, folder)) for one in hardware}
+
+
+def _tell(machines: dict[str, VirtualMachine]) -> None:
+    """Wait for one event of the story after the other, and say when it came."""
+    started = time.monotonic()
+    say("   0.0 s  laptop   is switched on, and boots its own OS")
+    say("   0.0 s  desktop  is switched on, and boots the ramdisk")
+    for event in STORY:
+        machines[event.machine].wait_for(event.pattern, _PATIENCE)
+        say(f"{time.monotonic() - started:6.1f} s  {event.machine:7}  {event.meaning}")
+
+
+def _hand_over(machines: dict[str, VirtualMachine]) -> None:
+    if not sys.stdin.isatty():
+        say("no terminal to hand over; --check verifies the rest")
+        return
+    say("")
+    say("this is the console of the desktop; the disk is the laptop's")
+    say(f"log in as root with the password {PASSWORD!r}; {terminal.LEAVE_NAME} ends the demo")
+    machines["desktop"].type("\n")
+    terminal.attach(machines["desktop"])
+
+
+def _use_and_check(machines: dict[str, VirtualMachine], disk: Path) -> None:
+    """Write on the desktop, shut everything down, and look for it in the laptop's image."""
+    content = secrets.token_hex(32)
+    with step("write a file on the desktop, and shut it down"):
+        _write_on(machines["desktop"], content)
+        machines["desktop"].wait_until_off(_PATIENCE)
+    with step("switch the laptop off by its button"):
+        machines["laptop"].press_power_button()
+        machines["laptop"].wait_until_off(_PATIENCE)
+    with step("look into the laptop's disk from outside"):
+        _verify(disk, content)
+
+
+def _write_on(desktop: VirtualMachine, content: str) -> None:
+    """Log in, see that the root is what it should be, write and sync, and power off."""
+    desktop.type("root\n")
+    desktop.wait_for(r"Password: ", _PATIENCE)
+    at = desktop.position
+    desktop.type(f"{PASSWORD}\n")
+    desktop.wait_for(r"root@laptop:.*# ", _PATIENCE, after=at)
+    at = desktop.position
+    # Written in two parts, so that the echo of what is typed is not taken for its result.
+    desktop.type("echo root''-is-$(findmnt -n -o SOURCE /)\n")
+    desktop.wait_for(r"root-is-/dev/nbd0p2\s", _PATIENCE, after=at)
+    desktop.type("echo cache''-is-$(cat /sys/block/nbd0/queue/write_cache)\n")
+    desktop.wait_for(r"cache-is-write back\s", _PATIENCE, after=at)
+    at = desktop.position
+    desktop.type(f"echo {content} > {_FILE} && sync && echo is''-written\n")
+    desktop.wait_for(r"is-written", _PATIENCE, after=at)
+    desktop.type("systemctl poweroff\n")
+
+
+def _verify(disk: Path, content: str) -> None:
+    """Raises `StiefelError` unless the image holds the file, and both filesystems are clean."""
+    root = PARTITIONS[1]
+    found = run(["debugfs", "-R", f"cat {_FILE}", f"{disk}{root.device}"]).stdout.strip()
+    if found != content:
+        raise StiefelError(f"the laptop's disk has {found!r} in {_FILE}, not {content!r}")
+    for partition in PARTITIONS:
+        device = f"{disk}{partition.device}"
+        state = run(["dumpe2fs", "-h", device]).stdout
+        if not re.search(r"Filesystem state: +clean\n", state) or "needs_recovery" in state:
+            raise StiefelError(f"the filesystem {partition.name} was not unmounted cleanly")
+        checked = run(["e2fsck", "-f", "-n", device], check=False)
+        if checked.returncode != 0:
+            raise StiefelError(f"fsck finds errors in {partition.name}: {checked.stdout.strip()}")
+    say("the file has arrived, and both filesystems are clean")

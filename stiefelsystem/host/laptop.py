@@ -1,0 +1,143 @@
+"""The demo's virtual laptop: a real, minimal Debian with our parts, on a partitioned disk image.
+
+Nothing is mounted: the filesystems are made from folders, into their places in the image.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stiefelsystem import files
+from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError, say, step
+from stiefelsystem.host import debian, installer
+from stiefelsystem.host.stamps import Stamp
+from stiefelsystem.host.tree import SOURCE
+from stiefelsystem.run import run
+
+NAME = "laptop"
+PASSWORD = "stiefel"
+_PACKAGES = ("linux-image-{architecture}", "initramfs-tools", "nbd-client", "python3-yaml")
+_OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem")
+_MIB = 1 << 20
+_BOOT = "boot"
+_ROOT = "root"
+
+_WIRED = """\
+[Match]
+Type=ether
+[Network]
+LinkLocalAddressing=ipv6
+"""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A filesystem's place in the image, in bytes, and its UUID."""
+
+    name: str
+    offset: int
+    size: int
+    uuid: str
+
+    @property
+    def device(self) -> str:
+        """How e2fsprogs name it: the image's path is to be put before this."""
+        return f"?offset={self.offset}"
+
+
+# The UUIDs are fixed, so that equal trees make equal images.
+PARTITIONS = (
+    Partition(_BOOT, 1 * _MIB, 511 * _MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "boot.laptop"))),
+    Partition(_ROOT, 512 * _MIB, 2048 * _MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.laptop"))),
+)
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """What a virtual laptop is booted from; the loader's part is played by QEMU."""
+
+    image: Path
+    kernel: Path
+    initrd: Path
+    cmdline: str
+
+
+def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
+    """Make the laptop, or take the one that was made of just the same parts."""
+    folder = config.paths.workdir / NAME
+    laptop = Laptop(
+        folder / "disk.img",
+        folder / "vmlinuz",
+        folder / "initrd.img",
+        f"root=UUID={PARTITIONS[1].uuid} ro console=ttyS0 quiet",
+    )
+    stamp = Stamp(laptop.image, config_text, *_OWN_PARTS, config.paths.key, config.paths.cpio)
+    if stamp.is_current():
+        say("the virtual laptop is as it should be")
+        return laptop
+    stamp.remove()
+    tree = folder / "laptop-tree"
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = [name.format(architecture=debian.architecture()) for name in _PACKAGES]
+    debian.packaged_tree(tree, packages, cache=config.paths.cache, mirror=mirror)
+    with step("laptop: install stiefelsystem, and make its initrd"):
+        _configure(tree)
+        installer.install(tree, config=config, config_text=config_text)
+    with step("laptop: write the disk image"):
+        _write_image(tree, laptop)
+    stamp.write()
+    return laptop
+
+
+def _configure(tree: Path) -> None:
+    """What every installed system has, and debootstrap leaves open."""
+    boot, root = PARTITIONS
+    files.write(
+        tree / "etc/fstab",
+        f"UUID={root.uuid} / ext4 defaults 0 1\nUUID={boot.uuid} /boot ext4 defaults 0 2\n",
+    )
+    files.write(tree / "etc/hostname", f"{NAME}\n")
+    files.write(tree / "etc/machine-id", "")
+    files.write(tree / "etc/systemd/network/80-wired.network", _WIRED)
+    debian.nspawn(tree, ["systemctl", "enable", "systemd-networkd.service"])
+    # Nothing here waits for the internet.
+    debian.nspawn(tree, ["systemctl", "mask", "systemd-networkd-wait-online.service"])
+    debian.nspawn(tree, ["chpasswd"], text=f"root:{PASSWORD}\n")
+
+
+def _write_image(tree: Path, laptop: Laptop) -> None:
+    boot, root = PARTITIONS
+    new = laptop.image.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with new.open("wb") as file:
+        file.truncate(root.offset + root.size + _MIB)
+    table = "".join(f"start={p.offset // 512}, size={p.size // 512}, type=L\n" for p in PARTITIONS)
+    run(["sfdisk", "--quiet", new], text=f"label: gpt\n{table}")
+    _make_filesystem(new, boot, tree / "boot")
+    # /boot is a filesystem of its own: an empty one lies over it while the root's is made.
+    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && shift && exec "$@"']
+    _make_filesystem(new, root, tree, before=[*hide, "sh", str(tree / "boot")])
+    shutil.copy(_newest(tree / "boot", "vmlinuz-*"), laptop.kernel)
+    shutil.copy(_newest(tree / "boot", "initrd.img-*"), laptop.initrd)
+    new.rename(laptop.image)
+    files.belongs_to_invoker(laptop.image, laptop.kernel, laptop.initrd)
+
+
+def _make_filesystem(
+    image: Path, partition: Partition, contents: Path, *, before: Sequence[str] = ()
+) -> None:
+    blocks = f"{partition.size // 1024}k"
+    options = ["-E", f"offset={partition.offset}", "-U", partition.uuid, "-L", partition.name]
+    run([*before, "mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", contents, image, blocks])
+
+
+def _newest(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise StiefelError(f"the laptop's tree has no {pattern} in /boot")
+    return found[-1]

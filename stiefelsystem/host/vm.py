@@ -1,0 +1,229 @@
+"""Virtual machines: QEMU with a serial console that can be watched, typed on, and logged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stiefelsystem import cpio
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host import debian
+from stiefelsystem.host.pack import secrets_of
+from stiefelsystem.run import environment, missing
+
+_QEMU = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
+_SETTLE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a VM is made of."""
+
+    name: str
+    kernel: Path
+    initrd: Path
+    cmdline: str
+    mac: str
+    cable: tuple[Path, Path]  # the sockets of its own end, and of the other
+    disk: Path | None = None
+    memory: int = 1536  # MiB
+    graphical: bool = False
+
+
+def qemu_command(
+    hardware: Hardware, *, serial: str = "stdio", control: Path | None = None
+) -> list[str]:
+    """The argv for QEMU: `serial` is what its console is connected to, `control` its QMP socket.
+
+    KVM is taken where it works, else the same machine is emulated. The cable is a pair of datagram
+    sockets: no bridge, no root, and each end may come and go.
+    """
+    own, other = hardware.cable
+    ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
+    command = [_QEMU[debian.architecture()], "-name", hardware.name, "-nodefaults", "-no-reboot"]
+    command += ["-accel", "kvm", "-accel", "tcg", "-cpu", "max", "-smp", "2"]
+    command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
+    command += ["-netdev", f"dgram,id=cable,{ends}"]
+    command += ["-device", f"virtio-net-pci,netdev=cable,mac={hardware.mac}"]
+    if hardware.disk:
+        command += ["-drive", f"file={hardware.disk},format=raw,if=virtio,discard=unmap"]
+    command += ["-kernel", str(hardware.kernel), "-initrd", str(hardware.initrd)]
+    command += ["-append", hardware.cmdline, "-serial", serial]
+    command += ["-device", "VGA"] if hardware.graphical else ["-display", "none"]
+    if control:
+        command += ["-qmp", f"unix:{control},server=on,wait=off"]
+    return command
+
+
+def run_in_terminal(hardware: Hardware) -> int:
+    """Run a VM on this terminal, where Ctrl-A X ends it; returns QEMU's status."""
+    command = qemu_command(hardware, serial="mon:stdio")
+    try:
+        return subprocess.run(command, env=environment(), check=False).returncode
+    except FileNotFoundError as error:
+        raise missing(command[0]) from error
+
+
+class VirtualMachine:
+    """A running VM. Leaving the `with` block ends it, however."""
+
+    def __init__(self, hardware: Hardware, folder: Path) -> None:
+        self.name = hardware.name
+        self.log = folder / f"{hardware.name}.log"
+        self._control = folder / f"{hardware.name}.qmp"
+        for left_over in (self._control, hardware.cable[0]):
+            left_over.unlink(missing_ok=True)
+        self._log = self.log.open("wb")
+        self._seen = bytearray()
+        self._news = threading.Condition()
+        self._ended = False
+        self._watcher: int | None = None
+        command = qemu_command(hardware, control=self._control)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C on the terminal is for us, not for QEMU
+            )
+        except FileNotFoundError as error:
+            raise missing(command[0]) from error
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_SETTLE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._reader.join(_SETTLE)
+        self._log.close()
+        self._control.unlink(missing_ok=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether QEMU has not ended."""
+        return self._process.poll() is None
+
+    def copy_output_to(self, descriptor: int | None) -> None:
+        """Copy the console's output to a file descriptor from now on; None ends that."""
+        self._watcher = descriptor
+
+    def wait_for(self, pattern: str, seconds: float, *, after: int = 0) -> re.Match[bytes]:
+        """Wait until `pattern` stands in the console's output behind position `after`.
+
+        Raises `StiefelError`, with the last line seen, when it does not come in time or at all.
+        """
+        wanted = re.compile(pattern.encode())
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while not (match := wanted.search(self._seen, after)):
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    why = "ended" if self._ended else f"has not come to it in {seconds:.0f} s"
+                    raise StiefelError(
+                        f"waited for {pattern!r}, but the {self.name} {why}; "
+                        f"its last words: {self._last_line()!r}",
+                        hint=f"see {self.log}",
+                    )
+                self._news.wait(left)
+            return match
+
+    @property
+    def position(self) -> int:
+        """The end of the console's output so far, for `wait_for(after=…)`."""
+        return len(self._seen)
+
+    def type(self, text: str) -> None:
+        """Type on the console."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+
+    def press_power_button(self) -> None:
+        """What the button of a real machine does: the system is asked to shut down."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(_SETTLE)
+            control.connect(str(self._control))
+            with control.makefile("rw", encoding="utf-8") as stream:
+                stream.readline()  # the greeting
+                for command in ("qmp_capabilities", "system_powerdown"):
+                    stream.write(json.dumps({"execute": command}) + "\n")
+                    stream.flush()
+                    stream.readline()
+
+    def wait_until_off(self, seconds: float) -> None:
+        """Wait until the machine has switched itself off. Raises `StiefelError` if it does not."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise StiefelError(
+                f"the {self.name} is still on after {seconds:.0f} s; "
+                f"its last words: {self._last_line()!r}",
+                hint=f"see {self.log}",
+            ) from error
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while data := self._process.stdout.read1():  # type: ignore[attr-defined]
+            self._log.write(data)
+            self._log.flush()
+            if self._watcher is not None:
+                with contextlib.suppress(OSError):
+                    os.write(self._watcher, data)
+            with self._news:
+                self._seen += data
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def _last_line(self) -> str:
+        lines = self._seen.decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else "none"
+
+
+def cable(folder: Path, one: str, other: str) -> dict[str, tuple[Path, Path]]:
+    """A cable between two machines: for each, the socket of its own end and of the other."""
+    first, second = (folder / f"{name}.cable" for name in (one, other))
+    return {one: (first, second), other: (second, first)}
+
+
+@contextlib.contextmanager
+def whole_ramdisk(image: Path) -> Iterator[Path]:
+    """The ramdisk with its secrets as one file, which QEMU wants; it is gone after the block."""
+    with tempfile.NamedTemporaryFile(prefix="stiefel-ramdisk-") as file:
+        try:
+            with image.open("rb") as packed:
+                shutil.copyfileobj(packed, file)
+            cpio.append(file, secrets_of(image).read_bytes())
+        except FileNotFoundError as error:
+            raise StiefelError(
+                f"there is no ramdisk: {error.filename} is missing", hint="run ./create-initrd-cpio"
+            ) from error
+        file.flush()
+        yield Path(file.name)

@@ -1,0 +1,43 @@
+"""Load a kernel to be started by kexec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from stiefelsystem.console import StiefelError
+from stiefelsystem.run import run
+
+# Loading copies the images into memory; a minute is ample for gigabytes.
+_TIMEOUT = 120.0
+
+
+def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
+    """Load a kernel, its initrd and its command line, to be started at the next kexec.
+
+    First by kexec_file_load(2), which Secure Boot allows for signed kernels, then by the older
+    call, for kernels that were built without the first. Raises `StiefelError` if both refuse.
+    """
+    # By its descriptor, since the initrd may be a file that has no name.
+    handle = initrd.fileno()
+    images = [f"--initrd=/proc/self/fd/{handle}", f"--command-line={cmdline}", str(kernel)]
+    refusals = []
+    for system_call in ("--kexec-file-syscall", "--kexec-syscall"):
+        done = run(
+            ["kexec", system_call, "--load", *images],
+            check=False,
+            timeout=_TIMEOUT,
+            pass_fds=[handle],
+        )
+        if done.returncode == 0:
+            return
+        refusals.append(" ".join(done.stderr.split()) or f"status {done.returncode}")
+    raise StiefelError(
+        f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}",
+        hint="with Secure Boot on, only kernels signed by a trusted key can be started",
+    )
+
+
+def unload() -> None:
+    """Forget what was loaded."""
+    run(["kexec", "--unload"], check=False, timeout=_TIMEOUT)

@@ -1,0 +1,1 @@
+"""What runs in the ramdisk: the server on the laptop, the client on the desktop."""

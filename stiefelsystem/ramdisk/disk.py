@@ -1,0 +1,162 @@
+"""The laptop's disk: is it there, is it safe to serve, and what does its boot partition hold?"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stiefelsystem.console import StiefelError
+from stiefelsystem.run import run
+
+# ioctl numbers of block devices: linux/fs.h.
+_BLKSSZGET = 0x1268
+_BLKFLSBUF = 0x1261
+# What the boot partition's replayed journal may grow to, in memory.
+_SNAPSHOT_SIZE = 256 << 20
+_SNAPSHOT = "stiefel-boot"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk that may be served."""
+
+    path: Path
+    sector_size: int
+
+
+def wait_for(path: Path, seconds: float) -> None:
+    """Wait until a device appears: drivers need their time. Raises `StiefelError` at the end."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise StiefelError(
+                f"there is no {path} on this machine after {seconds:g} s",
+                hint="check boot.disk and boot.part in config.yaml; /dev/disk/by-id names are "
+                "the same in every OS",
+            )
+        time.sleep(0.1)
+
+
+def check(path: Path) -> Disk:
+    """Refuse a disk that something else uses or will use; else tell what the export must know."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
+        raise StiefelError(f"{path} is neither a disk nor an image", hint="check boot.disk")
+    try:
+        # O_EXCL on a block device fails while it, or a part of it, is mounted or claimed.
+        handle = os.open(path, os.O_RDWR | (os.O_EXCL if stat.S_ISBLK(mode) else 0))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise StiefelError(
+                f"{path} is in use on this machine and cannot be served",
+                hint="unmount what is on it, and close its LUKS, LVM or RAID devices",
+            ) from error
+        raise StiefelError(f"cannot open {path}: {error.strerror}") from error
+    try:
+        sector_size = 512
+        if stat.S_ISBLK(mode):
+            answer = fcntl.ioctl(handle, _BLKSSZGET, bytes(4))
+            sector_size = int(struct.unpack("@i", answer)[0])
+    finally:
+        os.close(handle)
+    if stat.S_ISBLK(mode):
+        _refuse_hibernated(path)
+    return Disk(path, sector_size)
+
+
+def flush(path: Path) -> None:
+    """Write what the kernel holds of a disk to its medium."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        if stat.S_ISBLK(os.fstat(handle).st_mode):
+            fcntl.ioctl(handle, _BLKFLSBUF)
+    finally:
+        os.close(handle)
+
+
+def _refuse_hibernated(path: Path) -> None:
+    listed = run(["lsblk", "--noheadings", "--paths", "--list", "--output", "NAME", path])
+    for device in listed.stdout.split():
+        done = run(["blkid", "-p", "-s", "TYPE", "-o", "value", device], check=False)
+        if done.stdout.strip() == "swsuspend":
+            raise StiefelError(
+                f"{device} holds the image of a hibernated system, which would be corrupted",
+                hint="start the laptop's own OS, shut it down, and try again",
+            )
+
+
+@contextmanager
+def boot_folder(part: Path) -> Iterator[Path]:
+    """The contents of the boot partition, read without changing a byte of the disk.
+
+    It is mounted through a throwaway snapshot, on which a waiting journal is replayed, so that
+    what is read is not stale. A folder stands for a boot partition that is already mounted.
+    """
+    if part.is_dir():
+        yield part
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stiefel-boot-")))
+        device = stack.enter_context(_snapshot(part))
+        run(["mount", "-o", "ro,nosuid,nodev,noexec", device, folder])
+        stack.callback(run, ["umount", folder])
+        yield folder
+
+
+@contextmanager
+def _snapshot(part: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        changes = stack.enter_context(tempfile.NamedTemporaryFile(prefix="stiefel-snapshot-"))
+        changes.truncate(_SNAPSHOT_SIZE)
+        loop = run(["losetup", "--find", "--show", changes.name]).stdout.strip()
+        stack.callback(run, ["losetup", "--detach", loop])
+        sectors = run(["blockdev", "--getsz", part]).stdout.strip()
+        # Not persistent ("N"), in chunks of 8 sectors: dm-snapshot's documentation in Linux.
+        table = f"0 {sectors} snapshot {part} {loop} N 8"
+        run(["dmsetup", "create", _SNAPSHOT, "--noudevsync", "--table", table])
+        stack.callback(run, ["dmsetup", "remove", "--noudevsync", "--retry", _SNAPSHOT])
+        run(["dmsetup", "mknodes", _SNAPSHOT])
+        yield Path("/dev/mapper") / _SNAPSHOT
+
+
+def find_boot_files(folder: Path, kernel: str, initrd: str) -> tuple[Path, Path]:
+    """The kernel and initrd to hand over, of the newest version that has both.
+
+    The patterns are relative to the boot partition, or to /boot on it; a `*` stands for the
+    version, the same in both. Raises `StiefelError` where there is no such pair.
+    """
+    for root in (folder, folder / "boot"):
+        name = re.escape(kernel).replace(r"\*", "(.+)")
+        candidates = sorted(root.glob(kernel.lstrip("/")), key=_version, reverse=True)
+        for candidate in candidates:
+            match = re.fullmatch(name, str(candidate.relative_to(root)))
+            version = match.group(1) if match and "*" in kernel else ""
+            other = root / initrd.lstrip("/").replace("*", version)
+            if _is_file_in(candidate, folder) and _is_file_in(other, folder):
+                return candidate, other
+    raise StiefelError(
+        f"the boot partition has no {kernel} with its {initrd}",
+        hint="check boot.part and boot.load in config.yaml",
+    )
+
+
+def _version(path: Path) -> list[tuple[int, str]]:
+    """A sort key in which 6.12.9 comes before 6.12.10."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _is_file_in(path: Path, folder: Path) -> bool:
+    """Whether `path` is a file that lies in `folder` whatever links lead to it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,123 @@
+"""Find the laptop: ask on all links at once, believe only who proves the key."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from stiefelsystem import keys
+from stiefelsystem.console import say
+from stiefelsystem.datagram import LinkSocket, Peer
+from stiefelsystem.discovery import RateLimited
+from stiefelsystem.interfaces import wired
+from stiefelsystem.messages import (
+    NONCE_SIZE,
+    Accepted,
+    Hello,
+    MessageError,
+    Mismatch,
+    Offer,
+    Order,
+    Role,
+    Type,
+    kind_of,
+    proved,
+)
+from stiefelsystem.ramdisk import link
+
+_ASK_SECONDS = 0.5
+# How often it is said again that nothing has changed.
+_REMIND_SECONDS = 30.0
+# How long a laptop may take to stop its OS after the countdown, before it is asked again.
+_STOP_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A server that has proved the key, and whose challenge is to be answered."""
+
+    offer: Offer
+    peer: Peer
+
+
+class Search:
+    """One search for a laptop, from the first question to a server's offer."""
+
+    def __init__(self, key: bytes) -> None:
+        self._keys = {
+            Role.SERVER: keys.subkey(key, keys.SERVER),
+            Role.AUTOKEXEC: keys.subkey(key, keys.AUTOKEXEC),
+        }
+        # Answers may cross with the next question; older ones are replays.
+        self._nonces: deque[bytes] = deque(maxlen=2)
+        self._rebooting: dict[str, float] = {}
+        self._report = RateLimited()
+        self._state, self._said_at = "", 0.0
+
+    def run(self) -> Found:
+        """Ask until a server has proved the key. Laptops that still run their OS are told to
+        reboot; all that happens meanwhile is said on the console."""
+        with LinkSocket() as socket:
+            while True:
+                self._ask(socket)
+                deadline = time.monotonic() + _ASK_SECONDS
+                while (left := deadline - time.monotonic()) > 0:
+                    received = socket.receive(left)
+                    if received and (found := self._handle(socket, *received)):
+                        return found
+
+    def _ask(self, socket: LinkSocket) -> None:
+        usable = link.usable()
+        self._nonces.append(secrets.token_bytes(NONCE_SIZE))
+        for interface in usable:
+            socket.ask_all(Hello(self._nonces[-1]).pack(), interface.index)
+        names = ", ".join(interface.name for interface in usable)
+        if usable:
+            self._show(f"searching for the laptop on {names}")
+        elif all_names := ", ".join(interface.name for interface in wired()):
+            self._show(f"no cable is plugged in: {all_names}")
+        else:
+            self._show("waiting for a wired network interface: there is none")
+
+    def _show(self, state: str) -> None:
+        now = time.monotonic()
+        if state != self._state or now - self._said_at > _REMIND_SECONDS:
+            self._state, self._said_at = state, now
+            say(f"{state}")
+
+    def _handle(self, socket: LinkSocket, data: bytes, peer: Peer) -> Found | None:
+        try:
+            match kind_of(data):
+                case Type.OFFER:
+                    return self._offered(socket, data, peer)
+                case Type.ACCEPTED:
+                    self._accepted(data, peer)
+        except MessageError as error:
+            self._report.say(f"{peer.interface}: {error}")
+        return None
+
+    def _offered(self, socket: LinkSocket, data: bytes, peer: Peer) -> Found | None:
+        offer = Offer.unpack(data)
+        if offer.nonce not in self._nonces:
+            return None
+        key = self._keys[offer.role]
+        if not proved(key, data):
+            self._report.say(f"a peer with another key on {peer.interface}")
+            socket.send(Mismatch(offer.nonce, offer.challenge).pack(), peer)
+            return None
+        if offer.role is Role.SERVER:
+            return Found(offer, peer)
+        if self._rebooting.get(peer.identity, 0.0) < time.monotonic():
+            socket.send(Order(offer.nonce, offer.challenge).pack(key), peer)
+        return None
+
+    def _accepted(self, data: bytes, peer: Peer) -> None:
+        accepted = Accepted.unpack(data)
+        if accepted.nonce in self._nonces and proved(self._keys[Role.AUTOKEXEC], data):
+            self._rebooting[peer.identity] = time.monotonic() + accepted.delay + _STOP_SECONDS
+            say(
+                f"found the laptop on {peer.interface}; "
+                f"its OS stops in {accepted.delay} s, then it comes back with its disk"
+            )
