@@ -158,10 +158,13 @@ class Opener:
             self._receive()
         if not self._under_way:
             return False
-        self._plain, self._at = self._under_way.popleft().result(), 0
-        if not self._plain and (self._under_way or not self._last_seen):
+        plain = self._under_way[0].result()
+        if not plain and (len(self._under_way) > 1 or not self._last_seen):
             raise FramingError("an empty frame stands inside the stream")
-        return bool(self._plain)
+        # Only a good frame is taken off: behind a bad one there is no further frame, and no end.
+        self._under_way.popleft()
+        self._plain, self._at = plain, 0
+        return bool(plain)
 
     def _receive(self) -> None:
         header = self._exactly(_HEADER.size)

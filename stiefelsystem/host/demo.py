@@ -19,7 +19,7 @@ from stiefelsystem.host.vm import Hardware, VirtualMachine
 from stiefelsystem.run import run
 
 # The demo needs no configuration of the user's: this is one.
-CONFIG = """\
+_CONFIG = """\
 modules: [base, nbd, system-debian]
 boot:
   disk: /dev/vda
@@ -61,10 +61,15 @@ STORY = (
 )
 
 
+def config_text(workdir: Path, cache: Path) -> str:
+    """The demo's config.yaml, for these folders."""
+    return f"{_CONFIG}paths:\n  workdir: {workdir}\n  cache: {cache}\n  key: {workdir}/aes-key\n"
+
+
 def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> None:
     """The demo. With `check`, verify from outside that what was written has arrived."""
     started = time.monotonic()
-    text = f"{CONFIG}paths:\n  workdir: {workdir}\n  cache: {cache}\n  key: {workdir}/aes-key\n"
+    text = config_text(workdir, cache)
     settings = config.parse(text, name="demo", base=workdir)
     virtual = _prepare(settings, text, mirror)
     with ExitStack() as stack:
@@ -150,8 +155,8 @@ def _use_and_check(machines: dict[str, VirtualMachine], disk: Path) -> None:
     with step("write a file on the desktop, and shut it down"):
         _write_on(machines["desktop"], content)
         machines["desktop"].wait_until_off(_PATIENCE)
-    with step("switch the laptop off by its button"):
-        machines["laptop"].press_power_button()
+    with step("end the server with Ctrl-Alt-Del"):
+        machines["laptop"].press_ctrl_alt_delete()
         machines["laptop"].wait_until_off(_PATIENCE)
     with step("look into the laptop's disk from outside"):
         _verify(disk, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -22,10 +23,12 @@ from stiefelsystem import cpio
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import debian
 from stiefelsystem.host.pack import secrets_of
-from stiefelsystem.run import environment, missing
+from stiefelsystem.run import environment, missing, run
 
 _QEMU = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _SETTLE = 5.0
+# A kernel on KVM comes to its panic in one or two seconds.
+_KVM_SECONDS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +46,36 @@ class Hardware:
     graphical: bool = False
 
 
+@functools.cache
+def accelerator(kernel: Path) -> str:
+    """`kvm` where it really works, else `tcg`, which emulates.
+
+    /dev/kvm may exist, and even start a VM, and still fail at some instruction, as inside of other
+    VMs. So a kernel without a root is booted: it panics, reboots, and thereby ends QEMU.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    command = [_QEMU[debian.architecture()], "-nodefaults", "-no-reboot", "-display", "none"]
+    command += ["-accel", "kvm", "-cpu", "max", "-m", "512", "-kernel", str(kernel)]
+    command += ["-append", "panic=-1 quiet"]
+    try:
+        done = run(command, check=False, timeout=_KVM_SECONDS)
+    except StiefelError:
+        return "tcg"
+    return "kvm" if done.returncode == 0 else "tcg"
+
+
 def qemu_command(
     hardware: Hardware, *, serial: str = "stdio", control: Path | None = None
 ) -> list[str]:
     """The argv for QEMU: `serial` is what its console is connected to, `control` its QMP socket.
 
-    KVM is taken where it works, else the same machine is emulated. The cable is a pair of datagram
-    sockets: no bridge, no root, and each end may come and go.
+    The cable is a pair of datagram sockets: no bridge, no root, and each end may come and go.
     """
     own, other = hardware.cable
     ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
     command = [_QEMU[debian.architecture()], "-name", hardware.name, "-nodefaults", "-no-reboot"]
-    command += ["-accel", "kvm", "-accel", "tcg", "-cpu", "max", "-smp", "2"]
+    command += ["-accel", accelerator(hardware.kernel), "-cpu", "max", "-smp", "2"]
     command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
     command += ["-netdev", f"dgram,id=cable,{ends}"]
     command += ["-device", f"virtio-net-pci,netdev=cable,mac={hardware.mac}"]
@@ -84,8 +105,8 @@ class VirtualMachine:
         self.name = hardware.name
         self.log = folder / f"{hardware.name}.log"
         self._control = folder / f"{hardware.name}.qmp"
-        for left_over in (self._control, hardware.cable[0]):
-            left_over.unlink(missing_ok=True)
+        self._sockets = (self._control, hardware.cable[0])
+        self._remove_sockets()
         self._log = self.log.open("wb")
         self._seen = bytearray()
         self._news = threading.Condition()
@@ -121,7 +142,7 @@ class VirtualMachine:
                 self._process.wait()
         self._reader.join(_SETTLE)
         self._log.close()
-        self._control.unlink(missing_ok=True)
+        self._remove_sockets()
 
     @property
     def running(self) -> bool:
@@ -164,15 +185,20 @@ class VirtualMachine:
             self._process.stdin.write(text.encode())
             self._process.stdin.flush()
 
-    def press_power_button(self) -> None:
-        """What the button of a real machine does: the system is asked to shut down."""
+    def press_ctrl_alt_delete(self) -> None:
+        """What ends the server on a real laptop, too: systemd stops everything and reboots.
+
+        A VM is off then, since QEMU runs with -no-reboot.
+        """
+        keys = [{"type": "qcode", "data": name} for name in ("ctrl", "alt", "delete")]
+        pressed = {"execute": "send-key", "arguments": {"keys": keys}}
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(_SETTLE)
             control.connect(str(self._control))
             with control.makefile("rw", encoding="utf-8") as stream:
                 stream.readline()  # the greeting
-                for command in ("qmp_capabilities", "system_powerdown"):
-                    stream.write(json.dumps({"execute": command}) + "\n")
+                for command in ({"execute": "qmp_capabilities"}, pressed):
+                    stream.write(json.dumps(command) + "\n")
                     stream.flush()
                     stream.readline()
 
@@ -186,6 +212,11 @@ class VirtualMachine:
                 f"its last words: {self._last_line()!r}",
                 hint=f"see {self.log}",
             ) from error
+
+    def _remove_sockets(self) -> None:
+        """QEMU leaves them behind, and would not take the names again."""
+        for path in self._sockets:
+            path.unlink(missing_ok=True)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

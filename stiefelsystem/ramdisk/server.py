@@ -33,6 +33,7 @@ def main() -> int:
     responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
     with ExitStack() as stack:
         stack.callback(sessions.close)
+        link.usable()
         _inspect(sessions)
         socket = stack.enter_context(LinkSocket(DISCOVERY_PORT))
         stack.enter_context(http.serving(sessions, responder))

@@ -1,0 +1,48 @@
+"""Throws everything but a right request at a server: `garbage.py ADDRESS`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+_SCOPE = "%eth0"
+_REQUESTS = (
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"POST /session HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /session HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST /session HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
+    b"POST /session HTTP/1.1\r\n\r\n",
+    b"POST /boot/00 HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    b"POST /boot/zz HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    b"POST /session HTTP/1.1\r\n" + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
+    os.urandom(4096),
+    b"",
+)
+
+
+def main() -> None:
+    address = sys.argv[1] + _SCOPE
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+        target = socket.getaddrinfo(address, 61570, type=socket.SOCK_DGRAM)[0][4]
+        for size in (0, 1, 5, 6, 38, 103, 104, 1400):
+            udp.sendto(os.urandom(size), target)
+            udp.sendto(b"STFL" + os.urandom(size), target)
+            udp.sendto(b"STFL\x01\x03" + os.urandom(size), target)
+            udp.sendto(b"STFL\x01\x05" + os.urandom(size), target)
+    for request in _REQUESTS:
+        with socket.create_connection((address, 4644), timeout=10) as tcp:
+            tcp.sendall(request)
+            tcp.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while data := tcp.recv(4096):
+                    answer += data
+            except ConnectionResetError:
+                pass
+            assert b" 200 " not in answer, answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""Discovery between a client, played by hand, and a responder: mutual, fresh, once only."""
+
+from __future__ import annotations
+
+import secrets
+import tracemalloc
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stiefelsystem import challenges, discovery, keys
+from stiefelsystem.challenges import LIFETIME, Challenges
+from stiefelsystem.datagram import Peer
+from stiefelsystem.discovery import RateLimited, Responder
+from stiefelsystem.messages import (
+    NONCE_SIZE,
+    Accepted,
+    Hello,
+    Mismatch,
+    Offer,
+    Order,
+    Role,
+    proved,
+)
+
+SHARED = b"\x5a" * 32
+AUTOKEXEC = keys.subkey(SHARED, keys.AUTOKEXEC)
+SERVER = keys.subkey(SHARED, keys.SERVER)
+# An interface that no machine has, so that its name is its number.
+PEER = Peer("fe80::1", 40000, 2**30)
+NEIGHBOUR = Peer("fe80::2", 40000, 2**30)
+OTHER_LINK = Peer("fe80::1", 40000, 2**30 + 1)
+ANOTHER_KEY = f"a peer with another key on {2**30}\n"
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of the modules under test, which passes by hand."""
+    clock = Clock()
+    for module in (challenges, discovery):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+@pytest.fixture
+def autokexec() -> Responder:
+    return Responder(Role.AUTOKEXEC, AUTOKEXEC, Challenges(), delay=7)
+
+
+@pytest.fixture
+def server() -> Responder:
+    return Responder(Role.SERVER, SERVER, Challenges())
+
+
+def ask(responder: Responder, peer: Peer = PEER) -> Offer:
+    """Send a HELLO, and return the OFFER that comes back."""
+    hello = Hello(secrets.token_bytes(NONCE_SIZE))
+    answer = responder.answer(hello.pack(), peer)
+    assert not answer.ordered
+    offer = Offer.unpack(answer.data)
+    assert offer.nonce == hello.nonce
+    return offer
+
+
+def order(offer: Offer, key: bytes = AUTOKEXEC) -> bytes:
+    return Order(offer.nonce, offer.challenge).pack(key)
+
+
+def obeys(responder: Responder, data: bytes, peer: Peer = PEER) -> bool:
+    """Whether `data` is obeyed; what is not obeyed must have no answer either."""
+    answer = responder.answer(data, peer)
+    assert bool(answer.data) == answer.ordered
+    return answer.ordered
+
+
+def test_whole_exchange(autokexec: Responder) -> None:
+    nonce = secrets.token_bytes(NONCE_SIZE)
+    answer = autokexec.answer(Hello(nonce).pack(), PEER).data
+    offer = Offer.unpack(answer)
+    assert proved(AUTOKEXEC, answer)
+    assert not proved(SERVER, answer)
+    assert (offer.role, offer.nonce) == (Role.AUTOKEXEC, nonce)
+
+    done = autokexec.answer(order(offer), PEER)
+    assert done.ordered
+    assert proved(AUTOKEXEC, done.data)
+    assert Accepted.unpack(done.data) == Accepted(nonce, offer.challenge, 7)
+
+
+def test_server_offers(server: Responder) -> None:
+    nonce = secrets.token_bytes(NONCE_SIZE)
+    answer = server.answer(Hello(nonce).pack(), PEER).data
+    assert proved(SERVER, answer)
+    assert Offer.unpack(answer).role is Role.SERVER
+
+
+def test_answer_is_not_larger_than_the_question(autokexec: Responder) -> None:
+    hello = Hello(bytes(NONCE_SIZE)).pack()
+    assert len(autokexec.answer(hello, PEER).data) <= len(hello)
+
+
+def test_order_is_obeyed_once(autokexec: Responder) -> None:
+    data = order(ask(autokexec))
+    assert obeys(autokexec, data)
+    assert not obeys(autokexec, data)
+    assert not obeys(autokexec, data)
+
+
+def test_the_next_order_is_obeyed_too(autokexec: Responder) -> None:
+    assert obeys(autokexec, order(ask(autokexec)))
+    assert obeys(autokexec, order(ask(autokexec)))
+
+
+def test_order_of_yesterday_is_refused_today() -> None:
+    """What was recorded means nothing to a process that started later."""
+    yesterday = Responder(Role.AUTOKEXEC, AUTOKEXEC, Challenges())
+    recorded = order(ask(yesterday))
+    assert not obeys(Responder(Role.AUTOKEXEC, AUTOKEXEC, Challenges()), recorded)
+
+
+def test_order_replayed_with_its_hello_is_refused(autokexec: Responder) -> None:
+    hello = Hello(secrets.token_bytes(NONCE_SIZE)).pack()
+    data = order(Offer.unpack(autokexec.answer(hello, PEER).data))
+    assert obeys(autokexec, data)
+    autokexec.answer(hello, PEER)
+    assert not obeys(autokexec, data)
+
+
+@pytest.mark.parametrize("other", [NEIGHBOUR, OTHER_LINK])
+def test_order_from_another_peer_is_refused(autokexec: Responder, other: Peer) -> None:
+    data = order(ask(autokexec))
+    assert not obeys(autokexec, data, other)
+    assert obeys(autokexec, data)  # and has not used up the challenge
+
+
+def test_order_from_another_port_of_the_peer_is_obeyed(autokexec: Responder) -> None:
+    assert obeys(autokexec, order(ask(autokexec)), Peer(PEER.address, 4644, PEER.ifindex))
+
+
+def test_order_with_another_nonce_is_refused(autokexec: Responder) -> None:
+    offer, other = ask(autokexec), ask(autokexec)
+    assert not obeys(autokexec, Order(other.nonce, offer.challenge).pack(AUTOKEXEC))
+    assert not obeys(autokexec, Order(offer.nonce, other.challenge).pack(AUTOKEXEC))
+    assert obeys(autokexec, order(offer))
+
+
+def test_order_with_a_made_up_challenge_is_refused(autokexec: Responder) -> None:
+    offer = ask(autokexec)
+    for challenge in (bytes(NONCE_SIZE), b"\xff" * NONCE_SIZE, offer.nonce):
+        assert not obeys(autokexec, Order(offer.nonce, challenge).pack(AUTOKEXEC))
+
+
+def test_order_with_every_bit_changed_is_refused(autokexec: Responder) -> None:
+    data = order(ask(autokexec))
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert not obeys(autokexec, bytes(changed))
+    assert obeys(autokexec, data)
+
+
+def test_challenge_with_every_bit_changed_is_refused(autokexec: Responder) -> None:
+    """Even from someone who has the key, so that it is the challenge that decides."""
+    offer = ask(autokexec)
+    for bit in range(8 * NONCE_SIZE):
+        changed = bytearray(offer.challenge)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert not obeys(autokexec, Order(offer.nonce, bytes(changed)).pack(AUTOKEXEC))
+
+
+@pytest.mark.parametrize(
+    "key", [SERVER, SHARED, keys.subkey(SHARED, keys.SESSION), keys.subkey(b"x" * 32, "")]
+)
+def test_order_proved_with_another_key_is_refused(
+    autokexec: Responder, key: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer = ask(autokexec)
+    assert not obeys(autokexec, order(offer, key))
+    assert capsys.readouterr().err == ANOTHER_KEY
+    assert obeys(autokexec, order(offer))  # and has not used up the challenge
+
+
+def test_order_expires(autokexec: Responder, clock: Clock) -> None:
+    early, late = order(ask(autokexec)), order(ask(autokexec))
+    clock.now += LIFETIME - 0.01
+    assert obeys(autokexec, early)
+    clock.now += 0.01
+    assert not obeys(autokexec, late)
+    clock.now += 1e6
+    assert not obeys(autokexec, late)
+
+
+def test_used_challenge_stays_used_until_it_expires(autokexec: Responder, clock: Clock) -> None:
+    data = order(ask(autokexec))
+    assert obeys(autokexec, data)
+    for _ in range(30):
+        clock.now += LIFETIME / 20
+        assert not obeys(autokexec, data)
+
+
+@pytest.mark.parametrize("key", [SERVER, AUTOKEXEC])
+def test_server_never_obeys(server: Responder, key: bytes) -> None:
+    assert not obeys(server, order(ask(server), key))
+
+
+@given(data=st.binary(max_size=200))
+def test_garbage_has_no_answer(data: bytes) -> None:
+    for role, key in ((Role.AUTOKEXEC, AUTOKEXEC), (Role.SERVER, SERVER)):
+        answer = Responder(role, key, Challenges()).answer(data, PEER)
+        assert (answer.data, answer.ordered) == (b"", False)
+
+
+def test_messages_for_others_have_no_answer(autokexec: Responder) -> None:
+    """An answer to an answer could go round for ever."""
+    offer = ask(autokexec)
+    for data in (
+        offer.pack(AUTOKEXEC),
+        Accepted(offer.nonce, offer.challenge, 1).pack(AUTOKEXEC),
+        Mismatch(offer.nonce, offer.challenge).pack(),
+        b"STFL\x01\x10" + bytes(161),
+    ):
+        assert not obeys(autokexec, data)
+
+
+def test_other_version_is_reported(
+    autokexec: Responder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(Hello(bytes(NONCE_SIZE)).pack())
+    data[4] = 9
+    assert not obeys(autokexec, bytes(data))
+    message = "the peer speaks version 9 of the protocol, this program speaks 1"
+    assert capsys.readouterr().err == f"{PEER.interface}: {message}\n"
+
+
+def test_mismatch_is_reported(autokexec: Responder, capsys: pytest.CaptureFixture[str]) -> None:
+    offer = ask(autokexec)
+    assert not obeys(autokexec, Mismatch(offer.nonce, offer.challenge).pack())
+    assert capsys.readouterr().err == ANOTHER_KEY
+
+
+def test_mismatch_out_of_the_blue_is_not_reported(
+    autokexec: Responder, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer, other = ask(autokexec), ask(autokexec)
+    genuine = Mismatch(offer.nonce, offer.challenge).pack()
+    for data, peer in (
+        (Mismatch(offer.nonce, bytes(NONCE_SIZE)).pack(), PEER),
+        (Mismatch(offer.nonce, other.challenge).pack(), PEER),
+        (genuine, NEIGHBOUR),
+        (genuine, OTHER_LINK),
+    ):
+        autokexec.answer(data, peer)
+    clock.now += LIFETIME
+    autokexec.answer(genuine, PEER)
+    assert capsys.readouterr().err == ""
+
+
+def test_mismatch_does_not_use_up_the_challenge(autokexec: Responder) -> None:
+    offer = ask(autokexec)
+    autokexec.answer(Mismatch(offer.nonce, offer.challenge).pack(), PEER)
+    assert obeys(autokexec, order(offer))
+
+
+def test_flood_costs_no_memory(autokexec: Responder, clock: Clock) -> None:
+    honest = order(ask(autokexec))
+    hellos = [Hello(secrets.token_bytes(NONCE_SIZE)).pack() for _ in range(100)]
+
+    def flood(rounds: int) -> None:
+        for number in range(rounds):
+            stranger = Peer(f"fe80::{number:x}", 1, PEER.ifindex)
+            for hello in hellos:
+                autokexec.answer(hello, stranger)
+
+    flood(10)
+    tracemalloc.start()
+    try:
+        flood(1)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        flood(20)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1 << 14
+    assert peak - before < 1 << 16
+    flood(970)
+    clock.now += LIFETIME / 2
+    assert obeys(autokexec, honest)
+
+
+def test_used_challenges_are_forgotten(clock: Clock) -> None:
+    """Who has the key could otherwise fill the memory, a challenge at a time."""
+    some = Challenges()
+    nonce = bytes(NONCE_SIZE)
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            clock.now += LIFETIME / 20
+            assert some.redeem(some.issue(nonce, "peer"), nonce, "peer")
+            if number == 100:
+                before, _ = tracemalloc.get_traced_memory()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1 << 14
+
+
+def test_challenges_differ(clock: Clock) -> None:
+    """By nonce, peer and process, within one millisecond."""
+    some = Challenges()
+    nonces = (bytes(NONCE_SIZE), b"\1" * NONCE_SIZE)
+    both = (some, Challenges())
+    made = {one.issue(nonce, peer) for one in both for nonce in nonces for peer in "ab"}
+    assert len(made) == 8
+    assert {len(challenge) for challenge in made} == {NONCE_SIZE}
+
+
+def test_issued_is_not_redeemed() -> None:
+    some = Challenges()
+    nonce = bytes(NONCE_SIZE)
+    challenge = some.issue(nonce, "peer")
+    assert some.issued(challenge, nonce, "peer")
+    assert some.issued(challenge, nonce, "peer")
+    assert some.redeem(challenge, nonce, "peer")
+    assert not some.redeem(challenge, nonce, "peer")
+
+
+def test_rate_limit(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    report = RateLimited(10)
+    for _ in range(1000):
+        report.say("the same")
+    assert capsys.readouterr().err == "the same\n"
+    clock.now += 9.9
+    report.say("the same")
+    report.say("another")
+    assert capsys.readouterr().err == "another\n"
+    clock.now += 0.2
+    report.say("the same")
+    report.say("another")
+    assert capsys.readouterr().err == "the same\n"
+
+
+def test_rate_limit_of_many_texts(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    report = RateLimited(10)
+    for second in range(100):
+        for number in range(50):
+            report.say(f"{second} {number}")
+        clock.now += 1
+    assert len(capsys.readouterr().err.splitlines()) == 160
+
+
+def test_flood_of_bad_orders_is_reported_once(
+    autokexec: Responder, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in range(2, 250):
+        for _ in range(3):
+            autokexec.answer(order(ask(autokexec), SERVER), PEER)
+            autokexec.answer(b"STFL" + bytes([version, 1]), PEER)
+    assert len(capsys.readouterr().err.splitlines()) <= 16
