@@ -7,7 +7,6 @@ command line.
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,7 +30,7 @@ def encode(text: str) -> str:
 def _decode(name: str, word: str) -> str:
     try:
         return base64.b64decode(word, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StiefelError(f"kernel command line: {name} is not base64: {word}") from error
 
 

@@ -57,8 +57,8 @@ def run(
             pass_fds=pass_fds,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise missing(command[0]) from error
+    except OSError as error:
+        raise _not_started(command[0], error) from error
     except subprocess.TimeoutExpired as error:
         raise StiefelError(f"{shlex.join(command)} did not end within {timeout:g} s") from error
     if check and done.returncode != 0:
@@ -79,22 +79,32 @@ def pipe_into(argv: Sequence[str | Path], out: IO[bytes]) -> Iterator[IO[bytes]]
             process = subprocess.Popen(
                 command, env=environment(), stdin=subprocess.PIPE, stdout=out, stderr=errors
             )
-        except FileNotFoundError as error:
-            raise missing(command[0]) from error
+        except OSError as error:
+            raise _not_started(command[0], error) from error
         stack.callback(_end, process)
         assert process.stdin is not None
+        whole = False
         with suppress(BrokenPipeError):  # then its status tells why it went away
             yield process.stdin
             process.stdin.close()
+            whole = True
         if process.wait() != 0:
             errors.seek(0)
             raise failed(command, process.returncode, errors.read())
+        if not whole:
+            raise StiefelError(f"{shlex.join(command)} ended before it had read everything")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+def _not_started(program: str, error: OSError) -> StiefelError:
+    if isinstance(error, FileNotFoundError):
+        return missing(program)
+    return StiefelError(f"cannot run {program}: {error.strerror}")
 
 
 def missing(program: str) -> StiefelError:
@@ -108,7 +118,8 @@ def missing(program: str) -> StiefelError:
 def failed(command: Sequence[str], returncode: int, output: str) -> StiefelError:
     """The error for a program that failed, with the last lines of what it said."""
     if returncode < 0:
-        how = f"was ended by {signal.Signals(-returncode).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        how = f"was ended by {names.get(-returncode, f'signal {-returncode}')}"
     else:
         how = f"failed with status {returncode}"
     last = " / ".join(output.strip().splitlines()[-3:])

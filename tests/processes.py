@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -24,8 +25,6 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
         )
         self.output = ""
         self._news = threading.Condition()
@@ -72,9 +71,10 @@ class Program:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
+        # Not by lines: a prompt has no end of line.
+        while data := os.read(self.process.stdout.fileno(), 1 << 16):
             with self._news:
-                self.output += line
+                self.output += data.decode(errors="replace")
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()

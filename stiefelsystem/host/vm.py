@@ -27,6 +27,9 @@ from stiefelsystem.run import environment, missing, run
 
 _QEMU = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _SETTLE = 5.0
+# The translated code (MiB) of the kernel that a kexec replaces is thrown away page by page when the
+# new one overwrites it. With the default, a share of the host's memory, that took 40 s.
+_TCG = "tcg,tb-size=128"
 # A kernel on KVM comes to its panic in one or two seconds.
 _KVM_SECONDS = 8.0
 
@@ -48,21 +51,21 @@ class Hardware:
 
 @functools.cache
 def accelerator(kernel: Path) -> str:
-    """`kvm` where it really works, else `tcg`, which emulates.
+    """The value for -accel: `kvm` where it really works, else `tcg`, which emulates.
 
     /dev/kvm may exist, and even start a VM, and still fail at some instruction, as inside of other
     VMs. So a kernel without a root is booted: it panics, reboots, and thereby ends QEMU.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
+        return _TCG
     command = [_QEMU[debian.architecture()], "-nodefaults", "-no-reboot", "-display", "none"]
     command += ["-accel", "kvm", "-cpu", "max", "-m", "512", "-kernel", str(kernel)]
     command += ["-append", "panic=-1 quiet"]
     try:
         done = run(command, check=False, timeout=_KVM_SECONDS)
     except StiefelError:
-        return "tcg"
-    return "kvm" if done.returncode == 0 else "tcg"
+        return _TCG
+    return "kvm" if done.returncode == 0 else _TCG
 
 
 def qemu_command(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.framing import FRAME_SIZE, Opener
@@ -79,21 +79,21 @@ def _add(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
 
 
 class Receiver:
-    """Reads an archive from an opened stream: first `answer()`, then `files()`."""
+    """Reads an archive from an opened stream: first `answer()`, then `files()`.
+
+    Headers are read one by one, since tarfile's own way through an archive follows extended
+    headers, which give a file another size, or holes, or have no end.
+    """
 
     def __init__(self, stream: Opener) -> None:
         self._stream = stream
-        try:
-            self._tar = tarfile.open(fileobj=_Readable(stream), mode="r|")  # noqa: SIM115
-        except tarfile.TarError as error:
-            raise ArchiveError(f"the server sent no archive: {error}") from error
 
     def answer(self) -> dict[str, Any]:
         """The server's answer."""
-        _, content = self._next((_ANSWER,))
+        content = b"".join(self._content(_ANSWER, self._size(_ANSWER)))
         try:
-            answer = json.loads(content.read())
-        except ValueError as error:
+            answer = json.loads(content)
+        except (ValueError, RecursionError) as error:
             raise ArchiveError(f"the server's answer is not JSON: {error}") from error
         if not isinstance(answer, dict):
             raise ArchiveError("the server's answer is not a JSON object")
@@ -105,10 +105,10 @@ class Receiver:
         `progress` is called with the number of bytes, as they come. Until this returns, nothing
         in `folder` may be used.
         """
-        for expected in _FILES:
-            name, content = self._next((expected,))
+        for name in _FILES:
+            size = self._size(name)
             with (folder / name).open("wb") as file:
-                while chunk := content.read(FRAME_SIZE):
+                for chunk in self._content(name, size):
                     file.write(chunk)
                     progress(len(chunk))
         self.finish()
@@ -116,35 +116,38 @@ class Receiver:
         return Received(folder / "kernel", folder / "initrd", cmdline)
 
     def finish(self) -> None:
-        """Nothing may follow but the end of the archive and of the stream."""
-        if self._tar.next() is not None:
-            raise ArchiveError("the archive has more members than it should")
+        """Nothing may follow but the zeros that end the archive, and the end of the stream."""
+        while block := self._stream.read(tarfile.BLOCKSIZE):
+            if any(block):
+                raise ArchiveError("the archive has more members than it should")
         self._stream.finish()
 
-    def _next(self, names: tuple[str, ...]) -> tuple[str, IO[bytes]]:
+    def _size(self, name: str) -> int:
+        """The size of the next member, which must be `name`."""
+        block = self._exactly(tarfile.BLOCKSIZE, name)
+        if not any(block):
+            raise ArchiveError(f"the archive ends before {name}")
         try:
-            member = self._tar.next()
-            if member is None:
-                raise ArchiveError(f"the archive ends before {names[0]}")
-            if member.name not in names or member.type != tarfile.REGTYPE:
-                raise ArchiveError(f"the archive has {member.name!r} where {names[0]} belongs")
-            if member.size > _MAX_SIZES[member.name]:
-                raise ArchiveError(f"{member.name} is too large: {member.size} bytes")
-            content = self._tar.extractfile(member)
-        except tarfile.TarError as error:
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        except tarfile.HeaderError as error:
             raise ArchiveError(f"the archive is malformed: {error}") from error
-        assert content is not None  # it is a regular file
-        return member.name, content
+        if member.name != name or member.type != tarfile.REGTYPE:
+            raise ArchiveError(f"the archive has {member.name!r} where {name} belongs")
+        if not 0 <= member.size <= _MAX_SIZES[name]:
+            raise ArchiveError(f"{name} has an impossible size: {member.size} bytes")
+        return member.size
 
+    def _content(self, name: str, size: int) -> Iterator[bytes]:
+        """What a member holds, piece by piece."""
+        padding = -size % tarfile.BLOCKSIZE
+        while size:
+            chunk = self._exactly(min(size, FRAME_SIZE), name)
+            size -= len(chunk)
+            yield chunk
+        self._exactly(padding, name)
 
-class _Readable(io.RawIOBase):
-    """What tarfile takes for a file."""
-
-    def __init__(self, stream: Opener) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._stream.read(size)
+    def _exactly(self, size: int, name: str) -> bytes:
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise ArchiveError(f"the archive ends before the end of {name}")
+        return data

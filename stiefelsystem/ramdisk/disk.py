@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.run import run
@@ -136,12 +137,15 @@ def find_boot_files(folder: Path, kernel: str, initrd: str) -> tuple[Path, Path]
     The patterns are relative to the boot partition, or to /boot on it; a `*` stands for the
     version, the same in both. Raises `StiefelError` where there is no such pair.
     """
+    wanted = str(PurePosixPath(kernel.lstrip("/")))
+    name = re.compile(re.escape(wanted).replace(r"\*", "(.+)"), re.DOTALL)
     for root in (folder, folder / "boot"):
-        name = re.escape(kernel).replace(r"\*", "(.+)")
-        candidates = sorted(root.glob(kernel.lstrip("/")), key=_version, reverse=True)
-        for candidate in candidates:
-            match = re.fullmatch(name, str(candidate.relative_to(root)))
-            version = match.group(1) if match and "*" in kernel else ""
+        candidates = root.glob(glob.escape(wanted).replace("[*]", "*"))
+        for candidate in sorted(candidates, key=_version, reverse=True):
+            match = name.fullmatch(str(candidate.relative_to(root)))
+            if match is None:
+                continue  # nothing stands where the version belongs
+            version = match.group(1) if name.groups else ""
             other = root / initrd.lstrip("/").replace("*", version)
             if _is_file_in(candidate, folder) and _is_file_in(other, folder):
                 return candidate, other
@@ -153,8 +157,8 @@ def find_boot_files(folder: Path, kernel: str, initrd: str) -> tuple[Path, Path]
 
 def _version(path: Path) -> list[tuple[int, str]]:
     """A sort key in which 6.12.9 comes before 6.12.10."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    parts = re.findall(r"\d+|\D+", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _is_file_in(path: Path, folder: Path) -> bool:

@@ -107,11 +107,11 @@ def _derive(
     key: bytes, private: ECC.EccKey, share: bytes, transcript: bytes, identity: bytes
 ) -> Keys:
     try:
-        # Refuses points that are not on the curve.
+        # Refuses points that are not on the curve, but (0, 0), which the agreement refuses.
         public = ECC.import_key(share, curve_name="P-256")
+        secret = key_agreement(eph_priv=private, eph_pub=public, kdf=lambda raw: raw)
     except ValueError as error:
         raise MessageError("the peer's share is not a point of P-256") from error
-    secret = key_agreement(eph_priv=private, eph_pub=public, kdf=lambda raw: raw)
     salt = hashlib.sha256(transcript).digest()
     return Keys(
         identity,

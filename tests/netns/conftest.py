@@ -1,173 +1,26 @@
-"""Machines in network namespaces: the real programs in the ramdisk's own tree, on a real link."""
+"""The ramdisk's tree, and machines in network namespaces that run its programs."""
 
 from __future__ import annotations
 
-import ipaddress
-import itertools
-import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from stiefelsystem.host import demo
-from tests import capabilities
-from tests.processes import Program
-
-REPO = Path(__file__).resolve().parents[2]
-WORKDIR = REPO / "workdir/demo"
-CACHE = REPO / "cache"
-_numbers = itertools.count()
-
-# Mounts that end with the namespace in which `ip netns exec` runs its program.
-_ENTER = """
-tree=$1 data=$2; shift 2
-mount -t sysfs sysfs "$tree/sys"
-mount --rbind /dev "$tree/dev"
-mount -t proc proc "$tree/proc"
-mount -t tmpfs tmpfs "$tree/run"
-mount -t tmpfs tmpfs "$tree/tmp"
-mount --bind "$data" "$tree/mnt"
-exec chroot "$tree" "$@"
-"""
-
-
-def _ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
-    return done.stdout
+from tests import builds, capabilities
+from tests.netns.machines import Hub
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree() -> Path:
     """The ramdisk's tree, as create-initrd-nspawn makes it of what is in the checkout."""
     capabilities.require_namespaces()
-    config = tmp_path_factory.mktemp("config") / "config.yaml"
-    config.write_text(demo.config_text(WORKDIR, CACHE))
-    subprocess.run([REPO / "create-initrd-nspawn", "--config", config], check=True)
-    return WORKDIR / "initrd"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine with one NIC, `eth0`, whose other end lies at the hub."""
-
-    name: str
-    tree: Path
-    data: Path  # appears as /mnt
-
-    def namespace_command(self, *argv: str | Path) -> list[str]:
-        """The argv that runs a program of the host's in this machine's network."""
-        return ["ip", "netns", "exec", self.name, *map(str, argv)]
-
-    def inside(self, *argv: str) -> list[str]:
-        """The argv that runs a program of the ramdisk's on this machine."""
-        enter = ["sh", "-e", "-c", _ENTER, "sh", str(self.tree), str(self.data)]
-        return self.namespace_command(*enter, *argv)
-
-    def server(self, *, part: str = "/mnt/boot", disk: str = "/mnt/disk.img") -> Program:
-        """The server program, which serves what `/mnt` holds."""
-        words = f"stiefel_bootdisk={disk} stiefel_bootpart={part} stiefel_cmdline=cm9vdD1YIHJv"
-        return self._program("server", "--cmdline", words, "--folder", "/run/stiefelsystem")
-
-    def client(self) -> Program:
-        """The client program, which puts what it receives into /mnt and ends."""
-        return self._program("client", "--cmdline", "", "--receive", "/mnt")
-
-    def address(self) -> str:
-        """Its link-local address, which is made of its MAC (RFC 4291, appendix A)."""
-        words = _ip("-n", self.name, "-o", "link", "show", "dev", "eth0").split()
-        mac = bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
-        identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
-        return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
-
-    def bring_up(self) -> None:
-        """Switch its NIC on, as our programs do by themselves."""
-        script = "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up"
-        subprocess.run(self.namespace_command("sh", "-c", script), check=True)
-
-    def _program(self, side: str, *argv: str) -> Program:
-        python = ["python3", "-u", "-m", f"stiefelsystem.ramdisk.{side}"]
-        return Program(self.inside(*python, "--key", "/mnt/key", *argv))
-
-
-class Hub:
-    """A switch in a namespace of its own, and the machines that are plugged into it."""
-
-    def __init__(self, stack: ExitStack, tree: Path, folder: Path) -> None:
-        self._stack = stack
-        self._tree = tree
-        self._folder = folder
-        self.key = secrets.token_bytes(32)
-        self.name = self._namespace("hub")
-        _ip("-n", self.name, "link", "add", "switch", "type", "bridge")
-        _ip("-n", self.name, "link", "set", "switch", "up")
-
-    def machine(self, name: str, *, key: bytes | None = None, plugged: bool = True) -> Machine:
-        """A new machine with the hub's key, or another."""
-        data = self._folder / name
-        data.mkdir()
-        (data / "key").write_bytes(key or self.key)
-        (data / "key").chmod(0o600)
-        machine = Machine(self._namespace(name), self._tree, data)
-        if plugged:
-            self.plug_in(machine)
-        return machine
-
-    def plug_in(self, machine: Machine, *, switched: bool = True) -> str:
-        """Give a machine its NIC; returns the name of the other end, here at the hub."""
-        other = f"to{next(_numbers)}"
-        there = ["peer", "name", "eth0", "netns", machine.name]
-        _ip("-n", self.name, "link", "add", other, "type", "veth", *there)
-        if switched:
-            _ip("-n", self.name, "link", "set", other, "master", "switch")
-        _ip("-n", self.name, "link", "set", other, "up")
-        return other
-
-    def plug_in_by_cable(self, one: Machine, other: Machine, *options: str) -> Program:
-        """Join two machines by a cable that can be slow and flip bits (cable.py)."""
-        ends = [self.plug_in(machine, switched=False) for machine in (one, other)]
-        for namespace, end in [
-            *((self.name, end) for end in ends),
-            *((machine.name, "eth0") for machine in (one, other)),
-        ]:
-            # Frames as they are on a wire: of the MTU's size, with their checksums.
-            off = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"]
-            subprocess.run(
-                ["ip", "netns", "exec", namespace, "ethtool", "-K", end, *off],
-                check=True,
-                capture_output=True,
-            )
-        script = Path(__file__).with_name("cable.py")
-        program = Program(
-            ["ip", "netns", "exec", self.name, sys.executable, "-u", str(script), *ends, *options]
-        )
-        self._stack.enter_context(program)
-        program.wait_for("carrying")
-        return program
-
-    def _namespace(self, role: str) -> str:
-        name = f"stiefel-{os.getpid()}-{next(_numbers)}-{role}"
-        _ip("netns", "add", name)
-        self._stack.callback(_ip, "netns", "del", name)
-        _ip("-n", name, "link", "set", "lo", "up")
-        return name
+    capabilities.require_tools("debootstrap", "systemd-nspawn", "ethtool", "nbdinfo", "nbdcopy")
+    return builds.ramdisk_tree()
 
 
 @pytest.fixture
 def hub(tree: Path, tmp_path: Path) -> Iterator[Hub]:
     with ExitStack() as stack:
         yield Hub(stack, tree, tmp_path)
-
-
-def fill_laptop(laptop: Machine, *, initrd_size: int = 3 << 20) -> None:
-    """Give a machine what a laptop has: a disk, and a boot partition (here: a folder)."""
-    boot = laptop.data / "boot"
-    boot.mkdir()
-    (boot / "vmlinuz-6.12").write_bytes(os.urandom(1 << 20))
-    (boot / "initrd.img-6.12").write_bytes(os.urandom(initrd_size))
-    (laptop.data / "disk.img").write_bytes(os.urandom(8 << 20))

@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import capabilities
-from tests.netns.conftest import Hub, Machine, fill_laptop
+from tests.netns.machines import Hub, Machine, fill_laptop
 from tests.processes import Program
 
 NBD_PORT = 10809
@@ -17,11 +16,8 @@ def nbd_uri(laptop: Machine) -> str:
     return f"nbd://[{laptop.address()}%25eth0]:{NBD_PORT}/disk"
 
 
-def nbdinfo(
-    machine: Machine, laptop: Machine, *options: str
-) -> subprocess.CompletedProcess[str]:
+def nbdinfo(machine: Machine, laptop: Machine, *options: str) -> subprocess.CompletedProcess[str]:
     """A foreign NBD client's view of the export."""
-    capabilities.require_tools("nbdinfo", "nbdcopy")
     command = machine.namespace_command("nbdinfo", *options, nbd_uri(laptop))
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
