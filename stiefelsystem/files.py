@@ -37,6 +37,15 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there; what is made under sudo belongs to
+    the user who called it."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        belongs_to_invoker(folder)
+
+
 def belongs_to_invoker(*paths: Path) -> None:
     """Give what was made under sudo to the user who called sudo; does nothing elsewhere."""
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")

@@ -103,7 +103,8 @@ def packaged_tree(tree: Path, packages: Sequence[str], *, cache: Path, mirror: s
         say(f"{tree.name}: its packages are as they should be")
         return
     new = tree.with_suffix(".new")
-    cache.mkdir(parents=True, exist_ok=True)
+    files.make_folder(cache)
+    files.make_folder(tree.parent)
     base_tree(new, cache=cache, mirror=mirror)
     with step(f"{tree.name}: install {len(packages)} packages and what they need"):
         install(new, packages, cache=cache)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from stiefelsystem import cmdline, config, keys
+from stiefelsystem import cmdline, config, files, keys
 from stiefelsystem.console import StiefelError, say, step
 from stiefelsystem.host import laptop, pack, terminal, tree, vm
 from stiefelsystem.host.laptop import PARTITIONS, PASSWORD, Laptop
@@ -69,6 +69,7 @@ def config_text(workdir: Path, cache: Path) -> str:
 def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> None:
     """The demo. With `check`, verify from outside that what was written has arrived."""
     started = time.monotonic()
+    files.make_folder(workdir)
     text = config_text(workdir, cache)
     settings = config.parse(text, name="demo", base=workdir)
     virtual = _prepare(settings, text, mirror)

@@ -38,6 +38,7 @@ CLASSES = (
     "drivers/md/dm-mod.ko*",
     "drivers/md/dm-snapshot.ko*",
     # What /boot may be.
+    "fs/autofs",  # systemd asks for it
     "fs/btrfs",
     "fs/ext4",
     "fs/fat",

@@ -82,7 +82,7 @@ def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
         return laptop
     stamp.remove()
     tree = folder / "laptop-tree"
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     packages = [name.format(architecture=debian.architecture()) for name in _PACKAGES]
     debian.packaged_tree(tree, packages, cache=config.paths.cache, mirror=mirror)
     with step("laptop: install stiefelsystem, and make its initrd"):

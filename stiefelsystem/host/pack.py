@@ -47,7 +47,7 @@ def pack(config: Config, *, image: Path, filter_command: Sequence[str]) -> None:
     tree.require_tree(source)
     version = _kernel_version(source)
     exclusions = modules.exclusions(config)
-    image.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(image.parent)
     with tempfile.TemporaryDirectory(prefix="stiefel-modules-") as name:
         chosen = Path(name)
         with step("choose kernel modules"):

@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -249,8 +248,11 @@ def cable(folder: Path, one: str, other: str) -> dict[str, tuple[Path, Path]]:
 
 @contextlib.contextmanager
 def whole_ramdisk(image: Path) -> Iterator[Path]:
-    """The ramdisk with its secrets as one file, which QEMU wants; it is gone after the block."""
-    with tempfile.NamedTemporaryFile(prefix="stiefel-ramdisk-") as file:
+    """The ramdisk with its secrets as one file, which QEMU wants.
+
+    It lies in memory, under a name that is gone with this process, however that ends.
+    """
+    with os.fdopen(os.memfd_create("stiefel-ramdisk"), "w+b") as file:
         try:
             with image.open("rb") as packed:
                 shutil.copyfileobj(packed, file)
@@ -260,4 +262,4 @@ def whole_ramdisk(image: Path) -> Iterator[Path]:
                 f"there is no ramdisk: {error.filename} is missing", hint="run ./create-initrd-cpio"
             ) from error
         file.flush()
-        yield Path(file.name)
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")

@@ -509,7 +509,8 @@ def test_example_shows_every_key() -> None:
         ("  cmdline: \x07\n", "4: not YAML: the control character U+0007", ""),
         (
             "  cmdline: !!python/object/apply:os.system [id]\n",
-            "4: boot.cmdline: the tag 'tag:yaml.org,2002:python/object/apply:os.system' is not a text",
+            "4: boot.cmdline: the tag 'tag:yaml.org,2002:python/object/apply:os.system' "
+            "is not a text",
             "",
         ),
         ("  cmdline: !x y\n", "4: boot.cmdline: the tag '!x' is not a text", ""),

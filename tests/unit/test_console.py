@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -117,11 +118,12 @@ def test_termination_unwinds() -> None:
 def test_termination_unwinds_from_a_wait_for_a_program() -> None:
     """And no program is left behind."""
     reader, writer = os.pipe()
+    # The program gets its input only when `run` has started to wait for it.
     body = f"""
         from stiefelsystem.run import run
         with held():
-            program = "echo ready >/proc/self/fd/{writer}; exec sleep 1000"
-            run(["sh", "-c", program], pass_fds=({writer},))
+            program = "read -r word; echo $word >/proc/self/fd/{writer}; exec sleep 1000"
+            run(["sh", "-c", program], text="ready", pass_fds=({writer},))
     """
     with subprocess.Popen(
         argv_of(body), cwd=ROOT, stderr=subprocess.PIPE, pass_fds=(writer,), text=True
@@ -131,7 +133,9 @@ def test_termination_unwinds_from_a_wait_for_a_program() -> None:
             assert pipe.readline() == "ready\n"
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=60)
-            assert pipe.read() == ""  # ends only when nobody holds the other end
+            # The end of the pipe comes when nobody holds its other end.
+            assert select.select([pipe], [], [], 10)[0]
+            assert pipe.read() == ""
     assert (process.returncode, said) == (143, "taken\ngiven back\n")
 
 

@@ -1,0 +1,54 @@
+"""stiefel-autokexec hears desktops. Its ramdisk is missing on purpose: this machine stays up."""
+
+from __future__ import annotations
+
+import os
+
+from stiefelsystem import keys
+from tests.builds import REPO
+from tests.netns.machines import Hub, Machine
+from tests.processes import Program
+
+CONFIG = """\
+modules: [system-debian]
+boot: {disk: /dev/vda, part: /dev/vda1, load: {cmdline: ro}}
+autokexec: {delay: 7}
+server-setup:
+  stiefelsystem-kernel: /nonexistent/stiefelsystem/vmlinuz
+  stiefelsystem-initrd: /nonexistent/stiefelsystem/initrd
+"""
+
+
+def autokexec(laptop: Machine, *, key: bytes) -> Program:
+    """The program as it runs on a laptop's OS, on the distribution's own Python."""
+    etc = laptop.data / "etc"
+    etc.mkdir()
+    (etc / "config.yaml").write_text(CONFIG)
+    (etc / "autokexec-key").write_bytes(keys.subkey(key, keys.AUTOKEXEC))
+    laptop.bring_up()
+    command = [str(REPO / "autokexec/stiefel-autokexec"), "--etc", str(etc)]
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"}
+    return Program(laptop.namespace_command(*command), env=environment)
+
+
+def test_an_order_is_heard_and_a_failing_load_leaves_the_os_alone(hub: Hub) -> None:
+    laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
+    with autokexec(laptop, key=hub.key) as service:
+        service.wait_for("listening for a desktop")
+        with desktop.client() as client:
+            service.wait_for("a desktop on eth0 asks for this machine's disk", 30)
+            client.wait_for("found the laptop on eth0; its OS stops in 7 s")
+            service.wait_for("cannot serve: cannot read the ramdisk")
+            service.wait_for("listening for a desktop", count=2)
+            assert "This OS stops" not in service.output
+
+
+def test_another_key_is_told_by_both_and_orders_nothing(hub: Hub) -> None:
+    laptop, desktop = hub.machine("laptop"), hub.machine("desktop", key=b"\2" * 32)
+    with autokexec(laptop, key=hub.key) as service:
+        service.wait_for("listening for a desktop")
+        with desktop.client() as client:
+            client.wait_for("searching for the laptop", 30)
+            client.wait_for("a peer with another key on eth0", 5)
+            service.wait_for("a peer with another key on eth0", 5)
+        assert "asks for this machine's disk" not in service.output
