@@ -15,6 +15,11 @@ LIFETIME = 10.0
 _TIME = struct.Struct(">Q")
 
 
+def _now() -> float:
+    """Seconds that go on while the machine is suspended, so that a challenge expires meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Challenges:
     """Issues challenges and recognises them again.
 
@@ -31,13 +36,13 @@ class Challenges:
 
     def issue(self, nonce: bytes, peer: str) -> bytes:
         """A fresh challenge for a peer that sent `nonce`."""
-        return self._make(int(time.monotonic() * 1000), nonce, peer)
+        return self._make(int(_now() * 1000), nonce, peer)
 
     def issued(self, challenge: bytes, nonce: bytes, peer: str) -> bool:
         """Whether this is a challenge for that nonce and peer that has not expired."""
         (then,) = _TIME.unpack_from(challenge)
         genuine = hmac.compare_digest(challenge, self._make(then, nonce, peer))
-        return genuine and time.monotonic() - then / 1000 < LIFETIME
+        return genuine and _now() - then / 1000 < LIFETIME
 
     def redeem(self, challenge: bytes, nonce: bytes, peer: str) -> bool:
         """The same, once: a second answer to the same challenge is refused.
@@ -46,7 +51,7 @@ class Challenges:
         """
         if not self.issued(challenge, nonce, peer):
             return False
-        now = time.monotonic()
+        now = _now()
         with self._lock:
             self._used = {used: end for used, end in self._used.items() if end > now}
             if challenge in self._used:

@@ -25,14 +25,18 @@ class StiefelError(Exception):
         self.hint = hint
 
 
-def say(text: str) -> None:
-    """One line for the person at the terminal, indented below the step that it belongs to."""
-    print("  " * len(_open_steps) + text, file=sys.stderr, flush=True)
+def say(text: str, *, mark: str = "") -> None:
+    """One line for the person at the terminal, indented below the step that it belongs to.
+
+    What cannot be printed, such as a peer's escape sequences, is replaced.
+    """
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    print("  " * len(_open_steps) + mark + printable, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
     """One line about something that is wrong, but does not end the program."""
-    say(_coloured("33", "warning: ") + text)
+    say(text, mark=_coloured("33", "warning: "))
 
 
 @contextmanager
@@ -51,9 +55,10 @@ def step(name: str) -> Iterator[None]:
 def run_main(main: Callable[[], int]) -> NoReturn:
     """Run a program's `main` and end with its status: 1 after an error, 130 after Ctrl-C.
 
-    SIGTERM unwinds like Ctrl-C does, so that context managers give back what they hold.
+    SIGTERM and SIGHUP unwind like Ctrl-C does, so that context managers give back what they hold.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)
     try:
         status = main()
     except StiefelError as error:
@@ -68,11 +73,18 @@ def run_main(main: Callable[[], int]) -> NoReturn:
         # Who read our output went away (`| head`); Python would complain again at exit.
         sys.stderr.close()
         status = 1
+    except OSError as error:
+        # No room, no permission, a medium that fails: the system's own words say what.
+        print(_coloured("31", "error: ") + str(error), file=sys.stderr)
+        status = 1
     sys.exit(status)
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    # Once is enough: what is being given back is not to be left half-way.
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _coloured(code: str, text: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from stiefelsystem.console import StiefelError
+
 DISCOVERY_PORT = 61570
 # All nodes on the link (RFC 4291, 2.7.1): every socket gets it, on NICs that come later, too.
 _ALL_NODES = "ff02::1"
@@ -56,7 +58,14 @@ class LinkSocket:
         }
         for option, value in options.items():
             self._socket.setsockopt(socket.IPPROTO_IPV6, option, value)
-        self._socket.bind(("::", port))
+        try:
+            self._socket.bind(("::", port))
+        except OSError as error:
+            self._socket.close()
+            raise StiefelError(
+                f"cannot listen on UDP port {port}: {error.strerror}",
+                hint=f"ss -ulpn 'sport = {port}' shows who does",
+            ) from error
 
     def __enter__(self) -> Self:
         return self

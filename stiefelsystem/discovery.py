@@ -56,6 +56,8 @@ class Responder:
         self._challenges = challenges
         self._delay = delay
         self._report = RateLimited()
+        # Apart, so that no flood of garbage can keep it from being said.
+        self._report_key = RateLimited()
 
     def answer(self, data: bytes, peer: Peer) -> Answer:
         """The answer to one datagram, whatever it is; garbage has none."""
@@ -66,14 +68,18 @@ class Responder:
                 case Type.ORDER if self._role is Role.AUTOKEXEC:
                     return self._obey(Order.unpack(data), data, peer)
                 case Type.MISMATCH:
-                    self._complain(Mismatch.unpack(data), peer)
+                    self._mismatched(Mismatch.unpack(data), peer)
         except MessageError as error:
-            self._report.say(f"{peer.interface}: {error}")
+            self.complain(error, peer)
         return Answer()
+
+    def complain(self, error: MessageError, peer: Peer) -> None:
+        """Report a message that is none, or of another version."""
+        self._report.say(f"{peer.interface}: {error}" + (f"; {error.hint}" if error.hint else ""))
 
     def wrong_key(self, peer: Peer) -> None:
         """Report a peer whose proof was made with another key."""
-        self._report.say(f"a peer with another key on {peer.interface}")
+        self._report_key.say(f"a peer with another key on {peer.interface}")
 
     def _offer(self, hello: Hello, peer: Peer) -> Answer:
         challenge = self._challenges.issue(hello.nonce, peer.identity)
@@ -88,6 +94,6 @@ class Responder:
         accepted = Accepted(order.nonce, order.challenge, self._delay)
         return Answer(accepted.pack(self._key), ordered=True)
 
-    def _complain(self, mismatch: Mismatch, peer: Peer) -> None:
+    def _mismatched(self, mismatch: Mismatch, peer: Peer) -> None:
         if self._challenges.issued(mismatch.challenge, mismatch.nonce, peer.identity):
             self.wrong_key(peer)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from stiefelsystem.console import StiefelError
 
 
 @contextmanager
@@ -44,6 +47,22 @@ def make_folder(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         belongs_to_invoker(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work in `folder` alone. Raises `StiefelError` if another program of ours does already."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StiefelError(
+                f"another program of stiefelsystem works in {folder}", hint="wait until it is done"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def belongs_to_invoker(*paths: Path) -> None:

@@ -11,6 +11,8 @@ _SYS = Path("/sys/class/net")
 _ETHERNET = "1"
 # linux/if.h: IFF_UP.
 _UP = 1
+# DEVTYPE in the kernel's uevents.
+_NOT_WIRED = {"bluetooth", "bridge", "vlan", "wlan", "wwan"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def wired() -> list[Interface]:
     found = []
     for folder in sorted(_SYS.iterdir()) if _SYS.exists() else []:
         try:
-            if _read(folder / "type") != _ETHERNET or (folder / "phy80211").exists():
+            if _read(folder / "type") != _ETHERNET or _is_something_else(folder):
                 continue
             up = bool(int(_read(folder / "flags"), 16) & _UP)
             # The carrier of an interface that is down cannot be read.
@@ -37,6 +39,16 @@ def wired() -> list[Interface]:
         except OSError:
             continue  # unplugged while we looked
     return found
+
+
+def _is_something_else(folder: Path) -> bool:
+    """Whether an interface with Ethernet's frames has no cable: wireless ones, and bridges, which
+    repeat what their members hear."""
+    if (folder / "phy80211").exists() or (folder / "wireless").exists():
+        return True
+    lines = _read(folder / "uevent").splitlines()
+    kinds = [line.removeprefix("DEVTYPE=") for line in lines if line.startswith("DEVTYPE=")]
+    return bool(_NOT_WIRED.intersection(kinds))
 
 
 def mac(interface: str) -> str:

@@ -8,8 +8,10 @@ from typing import IO
 from stiefelsystem.console import StiefelError
 from stiefelsystem.run import run
 
-# Loading copies the images into memory; a minute is ample for gigabytes.
+# Loading copies the images into memory; two minutes are ample for gigabytes, even emulated.
 _TIMEOUT = 120.0
+# x86's COMMAND_LINE_SIZE, with its end; what is longer would be cut.
+_MAX_CMDLINE = 2047
 
 
 def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
@@ -18,6 +20,11 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
     First by kexec_file_load(2), which Secure Boot allows for signed kernels, then by the older
     call, for kernels that were built without the first. Raises `StiefelError` if both refuse.
     """
+    if len(cmdline) > _MAX_CMDLINE:
+        raise StiefelError(
+            f"the kernel command line has {len(cmdline)} bytes, more than {_MAX_CMDLINE}",
+            hint="shorten boot.cmdline, boot.load.cmdline or server-setup.cmdline",
+        )
     # By its descriptor, since the initrd may be a file that has no name.
     handle = initrd.fileno()
     images = [f"--initrd=/proc/self/fd/{handle}", f"--command-line={cmdline}", str(kernel)]

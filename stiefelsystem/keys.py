@@ -22,6 +22,24 @@ SESSION = "session"
 
 def load(path: Path) -> bytes:
     """Read the shared key. Raises `StiefelError` if it is missing, malformed or not private."""
+    key = _read(path)
+    if len(key) not in _SIZES:
+        raise StiefelError(
+            f"{path} is not a key: its size is not 32 bytes (16 in the original's keys)"
+        )
+    return key
+
+
+def load_subkey(path: Path) -> bytes:
+    """Read a subkey that was stored, as autokexec's is. Raises `StiefelError` like `load`."""
+    key = _read(path)
+    if len(key) != KEY_SIZE:
+        raise StiefelError(f"{path} is not a subkey: its size is not {KEY_SIZE} bytes")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    """Up to one byte more than a key has, of a file that nobody else can read."""
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
@@ -29,18 +47,13 @@ def load(path: Path) -> bytes:
                     f"{path} can be read by others; it may be known to them",
                     hint=f"chmod 600 {path}, and think about who was on this machine",
                 )
-            key = file.read(max(_SIZES) + 1)
+            return file.read(KEY_SIZE + 1)
     except FileNotFoundError as error:
         raise StiefelError(
             f"there is no key at {path}", hint="create-initrd-nspawn makes one"
         ) from error
     except OSError as error:
         raise StiefelError(f"cannot read the key: {error}") from error
-    if len(key) not in _SIZES:
-        raise StiefelError(
-            f"{path} is not a key: its size is not 32 bytes (16 in the original's keys)"
-        )
-    return key
 
 
 def create(path: Path) -> None:

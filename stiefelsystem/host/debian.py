@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,8 +82,9 @@ def _debootstrap(tree: Path, *, cache: Path, mirror: str | None) -> None:
     log = cache / "debootstrap.log"
     options = [f"--cache-dir={packages.resolve()}", f"--include={','.join(BASE_PACKAGES)}"]
     source = [mirror] if mirror else []
-    # In a mount namespace of its own, what debootstrap mounts goes when it goes, however.
-    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", *options]
+    # In namespaces of its own: what debootstrap mounts and starts goes when it goes, however.
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    command = [*alone, "debootstrap", "--force-check-gpg", "--variant=minbase", *options]
     with log.open("w") as output:
         done = run([*command, SUITE, str(tree), *source], log=output, check=False)
     if done.returncode != 0:
@@ -135,7 +137,10 @@ def nspawn(
     env: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program inside `tree` and return its output; `binds` maps host folders into it."""
-    options = [f"--bind={source.resolve()}:{target}" for source, target in (binds or {}).items()]
+    options = [
+        f"--bind={str(source.resolve()).replace(':', chr(92) + ':')}:{target}"
+        for source, target in (binds or {}).items()
+    ]
     options += [f"--setenv={name}={value}" for name, value in (env or {}).items()]
     options += ["--quiet", "--pipe", "--resolv-conf=replace-host", f"--directory={tree}"]
     return run(["systemd-nspawn", *_unregistered(), *options, *argv], text=text).stdout
@@ -148,8 +153,10 @@ def boot_command(tree: Path) -> list[str]:
 
 
 def _unregistered() -> list[str]:
-    """systemd-nspawn's options where PID 1 is not systemd, so that there is no machined to ask."""
-    return [] if Path("/run/systemd/system").is_dir() else ["--register=no", "--keep-unit"]
+    """systemd-nspawn's options for a container that nobody else has to know, with a name of its
+    own; where PID 1 is not systemd, there is nobody who would make a unit for it."""
+    options = ["--register=no", f"--machine=stiefel-{os.getpid()}"]
+    return options if Path("/run/systemd/system").is_dir() else [*options, "--keep-unit"]
 
 
 def install(tree: Path, packages: Sequence[str], *, cache: Path) -> None:
@@ -167,7 +174,12 @@ def install(tree: Path, packages: Sequence[str], *, cache: Path) -> None:
 
 def remove_tree(tree: Path) -> None:
     """Remove a tree, but never what is mounted below it: that would be somebody's files."""
-    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    # Blanks and the like are written in octal: proc_pid_mountinfo(5).
+    mounted = [
+        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
+        for line in lines
+    ]
     inside = [point for point in mounted if Path(point).is_relative_to(tree.resolve())]
     if inside:
         raise StiefelError(

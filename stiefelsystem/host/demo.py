@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import sys
@@ -52,8 +53,8 @@ STORY = (
     Event("laptop", r"stopping this OS", "stops its OS cleanly, then kexecs into the ramdisk"),
     Event("laptop", r"serving, waiting for the desktop", "serves"),
     Event("desktop", r"the laptop serves on", "has found the server, and proved the key"),
-    Event("desktop", r"received and verified", "has received and verified kernel and initrd"),
     Event("laptop", r"is open to it, and to nobody else", "opens its disk to the desktop alone"),
+    Event("desktop", r"received and verified", "has received and verified kernel and initrd"),
     Event("desktop", r"starting the laptop's OS", "kexecs into the laptop's kernel"),
     Event("desktop", r"connecting the laptop's disk", "the laptop's initrd connects the disk"),
     Event("desktop", r"the laptop's disk is /dev/nbd0", "has its root on NBD"),
@@ -63,19 +64,25 @@ STORY = (
 
 def config_text(workdir: Path, cache: Path) -> str:
     """The demo's config.yaml, for these folders."""
-    return f"{_CONFIG}paths:\n  workdir: {workdir}\n  cache: {cache}\n  key: {workdir}/aes-key\n"
+    paths = {"workdir": str(workdir), "cache": str(cache), "key": str(workdir / "aes-key")}
+    return f"{_CONFIG}paths: {json.dumps(paths)}\n"  # JSON is YAML, with everything quoted
 
 
 def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> None:
     """The demo. With `check`, verify from outside that what was written has arrived."""
     started = time.monotonic()
+    workdir, cache = workdir.resolve(), cache.resolve()
     files.make_folder(workdir)
     text = config_text(workdir, cache)
     settings = config.parse(text, name="demo", base=workdir)
-    virtual = _prepare(settings, text, mirror)
     with ExitStack() as stack:
-        disk = settings.paths.workdir / "demo-disk.img"
+        stack.enter_context(files.locked(workdir))
+        virtual = _prepare(settings, text, mirror)
+        disk = workdir / "demo-disk.img"
+        disk.unlink(missing_ok=True)
+        disk.touch(mode=0o600)  # which cp keeps
         run(["cp", "--sparse=always", virtual.image, disk])
+        files.belongs_to_invoker(disk)
         machines = _switch_on(stack, settings, virtual, disk)
         _tell(machines)
         say(f"{time.monotonic() - started:.0f} s in all")

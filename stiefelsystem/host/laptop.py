@@ -5,6 +5,7 @@ Nothing is mounted: the filesystems are made from folders, into their places in 
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -114,8 +115,8 @@ def _write_image(tree: Path, laptop: Laptop) -> None:
     boot, root = PARTITIONS
     new = laptop.image.with_suffix(".new")
     new.unlink(missing_ok=True)
-    with new.open("wb") as file:
-        file.truncate(root.offset + root.size + _MIB)
+    new.touch(mode=0o600)  # the laptop holds the key, as a real one does
+    os.truncate(new, root.offset + root.size + _MIB)
     table = "".join(f"start={p.offset // 512}, size={p.size // 512}, type=L\n" for p in PARTITIONS)
     run(["sfdisk", "--quiet", new], text=f"label: gpt\n{table}")
     _make_filesystem(new, boot, tree / "boot")

@@ -32,7 +32,7 @@ EXCLUDE_PACKAGES = (
 )
 EXCLUDE_PATHS = (
     "/boot/*",
-    "/etc/machine-id",
+    "/etc/resolv.conf",
     "/etc/shadow",
     "/etc/shadow-",
     "/usr/lib/python3/dist-packages/Cryptodome/SelfTest",

@@ -19,9 +19,17 @@ _INSTALL = {
     "fedora": ("dnf", "install"),
     "gentoo": ("emerge", "--noreplace"),
 }
-# Program, or Python module with its trailing dot, and its package in each family.
+# Without it, debootstrap would believe whoever answers for the mirror.
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Program, file, or Python module with its trailing dot, and its package in each family.
 _PACKAGES = {
     "debootstrap": ("debootstrap", "debootstrap", "debootstrap", "dev-util/debootstrap"),
+    _KEYRING: (
+        "debian-archive-keyring",
+        "debian-archive-keyring",
+        "debian-keyring",
+        "app-crypt/debian-archive-keyring",
+    ),
     "systemd-nspawn": ("systemd-container", "systemd", "systemd-container", "sys-apps/systemd"),
     "qemu-system-x86_64": ("qemu-system-x86", "qemu-base", "qemu-system-x86", "app-emulation/qemu"),
     "zstd": ("zstd", "zstd", "zstd", "app-arch/zstd"),
@@ -38,7 +46,7 @@ _PACKAGES = {
     ),
 }
 
-BUILD = ("debootstrap", "systemd-nspawn", "yaml.", "Cryptodome.")
+BUILD = ("debootstrap", _KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
 PACK = ("zstd", "xz", "depmod", "yaml.")
 VM = ("qemu-system-x86_64",)
 IMAGE = ("sfdisk", "mke2fs")
@@ -83,6 +91,8 @@ def _install(command: Sequence[str]) -> None:
 
 
 def _present(name: str) -> bool:
+    if name.startswith("/"):
+        return Path(name).exists()
     if not name.endswith("."):
         return shutil.which(name, path=environment()["PATH"]) is not None
     # pycryptodome is `Cryptodome` from Debian's package and `Crypto` from PyPI's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def run_side(
         if not os.access(folder, os.W_OK):
             raise StiefelError(
                 f"cannot write to {folder}, where the ends of the virtual cable lie",
-                hint=f"chown $USER {folder}",
+                hint=f"sudo chown $USER {folder}",
             )
         cable = vm.cable(folder, "server", "client")[side]
         stack.callback(cable[0].unlink, missing_ok=True)
@@ -45,7 +46,7 @@ def run_side(
             name=side,
             kernel=kernel or pack.kernel_of(image),
             initrd=ramdisk,
-            cmdline=" ".join((unit, *_settings(side, settings), "console=ttyS0", words)),
+            cmdline=" ".join((unit, _settings(side, settings, disk), "console=ttyS0", words)),
             mac=_MACS[side],
             cable=cable,
             disk=disk,
@@ -55,17 +56,23 @@ def run_side(
         return vm.run_in_terminal(hardware)
 
 
-def _settings(side: str, settings: config.Config) -> list[str]:
-    """What stiefel-autokexec, or the stick, would put on the command line."""
+def _settings(side: str, settings: config.Config, image: Path | None) -> str:
+    """What stiefel-autokexec, or the stick, would put on the command line.
+
+    An image's disk has another name than the laptop's; its partition has the same number.
+    """
     boot = settings.boot
     if side == "client":
-        return [f"stiefel_innercmdline={cmdline.encode(boot.cmdline)}"]
-    part = boot.part.block if boot.part else Path(f"{boot.disk}1")
+        return f"stiefel_innercmdline={cmdline.encode(boot.cmdline)}"
+    number = re.search(r"\d*$", str(boot.part.block if boot.part else ""))
+    part = Path(f"/dev/vda{(number and number.group()) or 1}")
+    if not image:
+        part = boot.part.block if boot.part else boot.disk
     target = cmdline.ServerSettings(
-        disk=boot.disk,
+        disk=Path("/dev/vda") if image else boot.disk,
         part=part,
         kernel=boot.load.kernel,
         initrd=boot.load.initrd,
         cmdline=boot.load.cmdline or "",
     )
-    return [target.words()]
+    return target.words()

@@ -12,8 +12,10 @@ from stiefelsystem.host import debian, modules
 
 SOURCE = Path(__file__).resolve().parents[2]
 KEY_PATH = "etc/stiefelsystem/aes-key"
-# A record inside the tree, so that it can't outlive it.
+# Records inside the tree, so that they can't outlive it: what was laid over it, and that all is
+# done.
 _LAID_OVER = "etc/stiefelsystem/laid-over"
+_COMPLETE = "etc/stiefelsystem/complete"
 _PACKAGE = "usr/lib/python3/dist-packages/stiefelsystem"
 
 
@@ -23,15 +25,19 @@ def build(config: Config, *, mirror: str | None) -> None:
     keys.create(config.paths.key)
     packages = modules.packages(config, debian.architecture())
     debian.packaged_tree(tree, packages, cache=config.paths.cache, mirror=mirror)
+    (tree / _COMPLETE).unlink(missing_ok=True)
     with step("lay our files over the tree"):
         _lay_over(tree)
         _configure(tree, config)
+    files.write(tree / _COMPLETE, "")
 
 
 def require_tree(tree: Path) -> None:
     """Raise `StiefelError` unless there is a complete tree."""
-    if not (tree / _LAID_OVER).exists():
-        raise StiefelError(f"there is no ramdisk tree at {tree}", hint="run ./create-initrd-nspawn")
+    if not (tree / _COMPLETE).exists():
+        raise StiefelError(
+            f"there is no complete ramdisk tree at {tree}", hint="run ./create-initrd-nspawn"
+        )
 
 
 def _lay_over(tree: Path) -> None:
@@ -66,7 +72,7 @@ def _configure(tree: Path, config: Config) -> None:
     # The kernel starts /init of an initramfs.
     (tree / "init").unlink(missing_ok=True)
     (tree / "init").symlink_to("usr/lib/systemd/systemd")
-    files.write(tree / KEY_PATH, config.paths.key.read_bytes(), mode=0o600)
+    files.write(tree / KEY_PATH, keys.load(config.paths.key), mode=0o600)
     shell = config.initrd.shell
     if not (tree / str(shell).lstrip("/")).exists():
         raise StiefelError(

@@ -74,7 +74,7 @@ def qemu_command(
 
     The cable is a pair of datagram sockets: no bridge, no root, and each end may come and go.
     """
-    own, other = hardware.cable
+    own, other = map(_escaped, hardware.cable)
     ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
     command = [_QEMU[debian.architecture()], "-name", hardware.name, "-nodefaults", "-no-reboot"]
     command += ["-accel", accelerator(hardware.kernel), "-cpu", "max", "-smp", "2"]
@@ -82,13 +82,18 @@ def qemu_command(
     command += ["-netdev", f"dgram,id=cable,{ends}"]
     command += ["-device", f"virtio-net-pci,netdev=cable,mac={hardware.mac}"]
     if hardware.disk:
-        command += ["-drive", f"file={hardware.disk},format=raw,if=virtio,discard=unmap"]
+        command += ["-drive", f"file={_escaped(hardware.disk)},format=raw,if=virtio,discard=unmap"]
     command += ["-kernel", str(hardware.kernel), "-initrd", str(hardware.initrd)]
     command += ["-append", hardware.cmdline, "-serial", serial]
     command += ["-device", "VGA"] if hardware.graphical else ["-display", "none"]
     if control:
-        command += ["-qmp", f"unix:{control},server=on,wait=off"]
+        command += ["-qmp", f"unix:{_escaped(control)},server=on,wait=off"]
     return command
+
+
+def _escaped(path: Path) -> str:
+    """A path as it stands among an option's values, where a comma ends one."""
+    return str(path).replace(",", ",,")
 
 
 def run_in_terminal(hardware: Hardware) -> int:

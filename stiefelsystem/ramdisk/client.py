@@ -38,9 +38,11 @@ def main() -> int:
             _attempt(key, extra, args.receive)
             return 0
         except StiefelError as error:
-            say(f"{error}")
+            say(str(error))
             if error.hint:
-                say(f"{error.hint}")
+                say(f"  {error.hint}")
+        except OSError as error:  # no room for the archive, or a NIC that is gone
+            say(f"cannot go on: {error}")
         say(f"trying again in {pause:.0f} s")
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)

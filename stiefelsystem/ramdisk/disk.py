@@ -7,6 +7,7 @@ import fcntl
 import glob
 import os
 import re
+import secrets
 import stat
 import struct
 import tempfile
@@ -22,9 +23,11 @@ from stiefelsystem.run import run
 # ioctl numbers of block devices: linux/fs.h.
 _BLKSSZGET = 0x1268
 _BLKFLSBUF = 0x1261
+# A device that does not answer within so many seconds is broken.
+_TIMEOUT = 30.0
 # What the boot partition's replayed journal may grow to, in memory.
+_SNAPSHOT = "stiefel-boot-"
 _SNAPSHOT_SIZE = 256 << 20
-_SNAPSHOT = "stiefel-boot"
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,20 @@ def flush(path: Path) -> None:
 def _refuse_hibernated(path: Path) -> None:
     listed = run(["lsblk", "--noheadings", "--paths", "--list", "--output", "NAME", path])
     for device in listed.stdout.split():
-        done = run(["blkid", "-p", "-s", "TYPE", "-o", "value", device], check=False)
+        probe = ["blkid", "-p", "-s", "TYPE", "-o", "value", device]
+        done = run(probe, check=False, timeout=_TIMEOUT)
         if done.stdout.strip() == "swsuspend":
             raise StiefelError(
                 f"{device} holds the image of a hibernated system, which would be corrupted",
                 hint="start the laptop's own OS, shut it down, and try again",
             )
+
+
+def remove_left_over() -> None:
+    """Give up the snapshots of a server that was killed: they hold the boot partition."""
+    for device in Path("/dev/mapper").glob(f"{_SNAPSHOT}*"):
+        run(["umount", device], check=False, timeout=_TIMEOUT)
+        run(["dmsetup", "remove", "--noudevsync", "--retry", device.name], check=False)
 
 
 @contextmanager
@@ -110,7 +121,8 @@ def boot_folder(part: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stiefel-boot-")))
         device = stack.enter_context(_snapshot(part))
-        run(["mount", "-o", "ro,nosuid,nodev,noexec", device, folder])
+        options = "ro,nosuid,nodev,noexec"
+        run(["mount", "-o", options, device, folder], timeout=_TIMEOUT)
         stack.callback(run, ["umount", folder])
         yield folder
 
@@ -118,17 +130,21 @@ def boot_folder(part: Path) -> Iterator[Path]:
 @contextmanager
 def _snapshot(part: Path) -> Iterator[Path]:
     with ExitStack() as stack:
+        # A name of its own: a former client's transfer may not have ended yet.
+        name = f"{_SNAPSHOT}{secrets.token_hex(4)}"
         changes = stack.enter_context(tempfile.NamedTemporaryFile(prefix="stiefel-snapshot-"))
         changes.truncate(_SNAPSHOT_SIZE)
-        loop = run(["losetup", "--find", "--show", changes.name]).stdout.strip()
+        find = ["losetup", "--find", "--show", changes.name]
+        loop = run(find, timeout=_TIMEOUT).stdout.strip()
         stack.callback(run, ["losetup", "--detach", loop])
         sectors = run(["blockdev", "--getsz", part]).stdout.strip()
         # Not persistent ("N"), in chunks of 8 sectors: dm-snapshot's documentation in Linux.
         table = f"0 {sectors} snapshot {part} {loop} N 8"
-        run(["dmsetup", "create", _SNAPSHOT, "--noudevsync", "--table", table])
-        stack.callback(run, ["dmsetup", "remove", "--noudevsync", "--retry", _SNAPSHOT])
-        run(["dmsetup", "mknodes", _SNAPSHOT])
-        yield Path("/dev/mapper") / _SNAPSHOT
+        create = ["dmsetup", "create", name, "--noudevsync", "--table", table]
+        run(create, timeout=_TIMEOUT)
+        stack.callback(run, ["dmsetup", "remove", "--noudevsync", "--retry", name])
+        run(["dmsetup", "mknodes", name])
+        yield Path("/dev/mapper") / name
 
 
 def find_boot_files(folder: Path, kernel: str, initrd: str) -> tuple[Path, Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
-import socket
+import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -22,6 +24,8 @@ NAME = "disk"
 # A connected client may have much to flush before its process goes.
 _STOP_SECONDS = 20.0
 _START_SECONDS = 10.0
+# States in /proc/net/tcp6: include/net/tcp_states.h of Linux.
+_ESTABLISHED, _LISTENING = "01", "0A"
 
 # nbd-server(5). Without `flush`, an fsync on the desktop would not reach the medium; nbd-server
 # checks the peer's address against `authfile` before it tells anything about the export.
@@ -44,6 +48,7 @@ class Export:
     def __init__(self, disk: Disk, peer: Peer, own_address: str, folder: Path) -> None:
         self.disk = disk
         self.peer = peer
+        self._closed = False
         listen = f"{own_address}%{peer.interface}"
         allowed = folder / "nbd-allowed"
         config = folder / "nbd-server.conf"
@@ -54,15 +59,19 @@ class Export:
             mode=0o600,
         )
         command = ["nbd-server", "-n", "-C", str(config)]
+        # Claimed as long as it is served: no mount and no volume manager here may take it.
+        exclusively = os.O_EXCL if disk.path.is_block_device() else 0
+        self._claim = os.open(disk.path, os.O_RDONLY | exclusively)
         try:
             # In a process group of its own, with one child for each connection.
             self._process = subprocess.Popen(
                 command, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True
             )
-        except FileNotFoundError as error:
+        except OSError as error:
+            os.close(self._claim)
             raise missing(command[0]) from error
         try:
-            self._wait_until_it_listens(own_address, peer.ifindex)
+            self._wait_until_it_listens()
         except BaseException:
             self.close()
             raise
@@ -74,18 +83,21 @@ class Export:
         self.close()
 
     def connections(self) -> int:
-        """How many connections the client has; each is a process."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        try:
-            return len(children.read_text().split())
-        except OSError:
-            return 0
+        """How many connections the client has; strangers, whom nbd-server refuses, do not count."""
+        return sum(
+            state == _ESTABLISHED and remote == self.peer.address
+            for state, remote in _tcp_sockets(PORT)
+        )
 
     def close(self) -> None:
-        """Drop the client, end every process that could write, and flush the disk.
+        """Drop the client, end every process that could write, and flush the disk; once.
 
-        When this returns, nothing that the client sends reaches the disk any more.
+        When this returns, nothing that the client sends reaches the disk any more. Raises
+        `StiefelError` if the disk reports that it has lost something.
         """
+        if self._closed:
+            return
+        self._closed = True
         group = self._process.pid
         self._signal(group, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -97,7 +109,15 @@ class Export:
             if time.monotonic() > deadline:
                 raise StiefelError("nbd-server's processes do not end; the disk may hang")
             time.sleep(0.01)
-        flush(self.disk.path)
+        try:
+            flush(self.disk.path)
+        except OSError as error:
+            raise StiefelError(
+                f"the disk {self.disk.path} reports a write error: {error.strerror}",
+                hint="check the disk before you trust it again",
+            ) from error
+        finally:
+            os.close(self._claim)
 
     @staticmethod
     def _signal(group: int, number: int) -> bool:
@@ -108,15 +128,24 @@ class Export:
             return False
         return True
 
-    def _wait_until_it_listens(self, address: str, ifindex: int) -> None:
-        """nbd-server says nothing when it is ready; a free port says that it is not."""
+    def _wait_until_it_listens(self) -> None:
+        """nbd-server does not say when it is ready, and a trial would look like a client."""
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((address, PORT, 0, ifindex)) == 0:
-                    return
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if any(state == _LISTENING for state, _ in _tcp_sockets(PORT)):
+                return
             time.sleep(0.02)
-        raise StiefelError(f"nbd-server does not listen on {address} port {PORT}")
+        raise StiefelError(f"nbd-server does not listen on port {PORT}")
+
+
+def _tcp_sockets(port: int) -> Iterator[tuple[str, str]]:
+    """State and remote address of this machine's TCP sockets on a port.
+
+    From /proc/net/tcp6 (proc_net_tcp in Linux's documentation), where an address is four words of
+    32 bits in the machine's own byte order.
+    """
+    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        if local.endswith(f":{port:04X}"):
+            words = struct.unpack(">4I", bytes.fromhex(remote.partition(":")[0]))
+            yield state, str(ipaddress.IPv6Address(struct.pack("=4I", *words)))

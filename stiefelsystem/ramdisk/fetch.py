@@ -71,7 +71,7 @@ def _post(http: requests.Session, url: str, body: bytes) -> requests.Response:
         allow_redirects=False,
     )
     if response.status_code != 200:
-        raise StiefelError(f"the laptop refused the request: {response.reason}")
+        raise StiefelError(f"the laptop refused the request: HTTP status {response.status_code}")
     return response
 
 
@@ -102,12 +102,14 @@ def _boot(
         receiver = archive.Receiver(stream)
         answer = receiver.answer()
         if answer.get("status") == "ok":
-            return answer, receiver.files(folder, _Progress(answer.get("size", 0)).advance)
+            size = answer.get("size")
+            progress = _Progress(size if isinstance(size, int) else 0)
+            return answer, receiver.files(folder, progress.advance)
         receiver.finish()
-    reason = answer.get("reason", "it says no reason")
+    reason, hint = (str(answer.get(name, "")) for name in ("reason", "hint"))
     if answer.get("status") == "in use":
-        raise InUseError(f"the laptop refuses: {reason}")
-    raise StiefelError(f"the laptop cannot serve: {reason}")
+        raise InUseError(f"the laptop refuses: {reason}", hint=hint)
+    raise StiefelError(f"the laptop cannot serve: {reason}", hint=hint)
 
 
 class _Progress:

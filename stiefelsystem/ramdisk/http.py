@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socket
 import sys
 import threading
@@ -17,16 +18,18 @@ from typing import Any, cast
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.datagram import Peer
 from stiefelsystem.discovery import Responder
-from stiefelsystem.framing import FramingError, Opener, Sealer
+from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.messages import MessageError
 from stiefelsystem.ramdisk import exchange
-from stiefelsystem.ramdisk.session import Refused, Sessions
+from stiefelsystem.ramdisk.session import Sessions
 
 PORT = 4644
 _MAX_BODY = 1 << 17
 _MAX_CONNECTIONS = 16
 # A peer that neither sends nor takes anything for so many seconds is dropped.
 _IDLE_SECONDS = 20.0
+# A request has to be complete within this time.
+_REQUEST_SECONDS = 10.0
 
 
 class Server(ThreadingHTTPServer):
@@ -64,11 +67,26 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = _IDLE_SECONDS
 
+    def setup(self) -> None:
+        super().setup()
+        # A trickle of bytes never runs into the time limit of a single read.
+        self._limit = threading.Timer(_REQUEST_SECONDS, self._cut)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def finish(self) -> None:
+        self._limit.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def do_POST(self) -> None:
         address, port, _, ifindex = cast(tuple[str, int, int, int], self.client_address)
         peer = Peer(address.partition("%")[0], port, ifindex)
-        body = self._body()
-        if body is None or not peer.address.startswith("fe80:"):
+        body = self._body() if peer.address.startswith("fe80:") else None
+        if body is None:
             self.send_error(400)
         elif self.path == "/session":
             self._session(body, peer)
@@ -86,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit() and int(length) <= _MAX_BODY):
+        if not re.fullmatch("[0-9]{1,8}", length) or int(length) > _MAX_BODY:
             return None
         body = self.rfile.read(int(length))
         return body if len(body) == int(length) else None
@@ -97,7 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         except exchange.WrongKeyError:
             self.server.responder.wrong_key(peer)
             self.send_error(403)
-        except MessageError:
+        except MessageError as error:
+            self.server.responder.complain(error, peer)
             self.send_error(400)
         else:
             self._begin()
@@ -111,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         if keys is None:
             self.send_error(404)
             return
+        self._limit.cancel()  # it has proved the key; the archive takes as long as it takes
         self._begin()
         own_address = str(self.connection.getsockname()[0]).partition("%")[0]
         try:
@@ -118,13 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
                 Opener(io.BytesIO(body).read, keys.to_server) as request,
                 Sealer(self.wfile.write, keys.to_client) as out,
             ):
-                self.server.sessions.boot(request, out, peer, own_address)
-        except (FramingError, MessageError) as error:
-            say(f"{peer}: refused: {error}")
-        except (Refused, StiefelError) as error:
+                self.server.sessions.boot(request, out, peer, own_address, self._cut)
+        except StiefelError as error:
             say(f"{peer}: {error}")
-        except OSError as error:
+        except (ConnectionError, TimeoutError) as error:
             say(f"{peer}: went away while it received: {error}")
+        except OSError as error:
+            say(f"{peer}: cannot read what it is to get: {error}")
 
     def _begin(self) -> None:
         self.send_response(200)

@@ -53,7 +53,7 @@ class Search:
         # Answers may cross with the next question; older ones are replays.
         self._nonces: deque[bytes] = deque(maxlen=2)
         self._rebooting: dict[str, float] = {}
-        self._report = RateLimited()
+        self._report, self._report_key = RateLimited(), RateLimited()
         self._state, self._said_at = "", 0.0
 
     def run(self) -> Found:
@@ -104,7 +104,7 @@ class Search:
             return None
         key = self._keys[offer.role]
         if not proved(key, data):
-            self._report.say(f"a peer with another key on {peer.interface}")
+            self._report_key.say(f"a peer with another key on {peer.interface}")
             socket.send(Mismatch(offer.nonce, offer.challenge).pack(), peer)
             return None
         if offer.role is Role.SERVER:

@@ -12,7 +12,7 @@ from stiefelsystem.console import StiefelError, run_main, say
 from stiefelsystem.datagram import DISCOVERY_PORT, LinkSocket
 from stiefelsystem.discovery import Responder
 from stiefelsystem.messages import Role
-from stiefelsystem.ramdisk import http, link
+from stiefelsystem.ramdisk import disk, http, link
 from stiefelsystem.ramdisk.session import Sessions
 
 # How often new interfaces are looked for.
@@ -33,6 +33,7 @@ def main() -> int:
     responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
     with ExitStack() as stack:
         stack.callback(sessions.close)
+        disk.remove_left_over()
         link.usable()
         _inspect(sessions)
         socket = stack.enter_context(LinkSocket(DISCOVERY_PORT))

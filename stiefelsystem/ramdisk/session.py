@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ _MAX_OPEN = 8
 _MAX_REQUEST = 1 << 16
 # How long a desktop may take from its kexec to its first NBD connection.
 _BOOT_SECONDS = 300.0
+# How long others wait while the disk changes hands, and how long a transfer may take to end.
+_PATIENCE_SECONDS = 5.0
+_HANG_UP_SECONDS = 30.0
 
 
 @dataclass
@@ -39,7 +44,9 @@ class _Current:
     """The client that has the disk, or is just getting what it needs for it."""
 
     peer: Peer
+    hang_up: Callable[[], None]  # ends the connection over which it gets its archive
     since: float = field(default_factory=time.monotonic)
+    handed_over: threading.Event = field(default_factory=threading.Event)
     export: Export | None = None
 
     def is_over(self) -> bool:
@@ -47,6 +54,17 @@ class _Current:
         if self.export is None:
             return False  # still receiving; the connection's own deadlines end that
         return self.export.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
+
+    def end(self) -> None:
+        """Fence it off: when this returns, nothing that it sends reaches the disk any more.
+
+        Raises `StiefelError` if the disk reports that something was lost.
+        """
+        self.hang_up()
+        if not self.handed_over.wait(_HANG_UP_SECONDS):
+            raise StiefelError("the former client's transfer does not end; the disk may hang")
+        if self.export:
+            self.export.close()
 
 
 class Refused(StiefelError):
@@ -61,8 +79,12 @@ class Sessions:
         self._settings = settings
         self._folder = folder
         self._lock = threading.Lock()
+        # Held while the disk changes hands, which may take a while.
+        self._handing_over = threading.Lock()
         self._open: dict[bytes, _Open] = {}
         self._current: _Current | None = None
+        # Why nobody gets the disk any more, once there is a reason.
+        self._closed = ""
         self.challenges = Challenges()
 
     def open(self, request: bytes, peer: Peer) -> bytes:
@@ -82,34 +104,47 @@ class Sessions:
     def take(self, identity: bytes, peer: Peer) -> exchange.Keys | None:
         """The keys of an opened session, once, for the peer that opened it."""
         with self._lock:
-            entry = self._open.pop(identity, None)
-        if entry is None or entry.peer.identity != peer.identity or entry.until < time.monotonic():
-            return None
-        return entry.keys
+            entry = self._open.get(identity)
+            if entry is None or entry.peer.identity != peer.identity:
+                return None  # the id was seen on the wire; it is still its owner's
+            del self._open[identity]
+        return entry.keys if entry.until > time.monotonic() else None
 
-    def boot(self, request: Opener, out: Sealer, peer: Peer, own_address: str) -> None:
-        """Hand the boot archive to a client, and open the disk to it."""
+    def boot(
+        self,
+        request: Opener,
+        out: Sealer,
+        peer: Peer,
+        own_address: str,
+        hang_up: Callable[[], None],
+    ) -> None:
+        """Hand the boot archive to a client, and open the disk to it; `hang_up` ends the attempt.
+
+        What goes wrong is told to the client, as long as the archive has not begun; after that it
+        sees the stream cut short.
+        """
         _read_request(request)
         try:
-            current = self._claim(peer)
-        except Refused as refusal:
-            say(f"{peer}: {refusal}")
-            archive.send(out, {"status": "in use", "reason": str(refusal)}, {})
-            return
-        try:
-            checked = self._hand_over(out, peer, own_address)
-            out.close()
-            self._serve(current, checked, own_address)
-        except BaseException:
-            self._release(current)
-            raise
+            current = self._claim(peer, hang_up)
+            try:
+                self._hand_over(current, out, own_address)
+            except BaseException:
+                self._release(current)
+                raise
+        except StiefelError as error:
+            if not out.untouched:
+                raise
+            say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
+            status = "in use" if isinstance(error, Refused) else "error"
+            archive.send(out, {"status": status, "reason": str(error), "hint": error.hint}, {})
 
     def close(self) -> None:
         """End the session, if there is one: nothing is written to the disk after this."""
-        with self._lock:
-            current, self._current = self._current, None
-        if current and current.export:
-            current.export.close()
+        with self._handing_over:
+            self._closed = "the server is being stopped"
+            if self._current:
+                self._current.end()
+                self._current = None
 
     def inspect(self) -> disk.Disk:
         """Look whether the disk can be served. Raises `StiefelError` with the reason if not."""
@@ -117,55 +152,68 @@ class Sessions:
         disk.wait_for(self._settings.part, 10.0)
         return disk.check(self._settings.disk)
 
-    def _hand_over(self, out: Sealer, peer: Peer, own_address: str) -> disk.Disk:
+    def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
         settings = self._settings
         try:
             checked = self.inspect()
             with disk.boot_folder(settings.part) as folder:
                 kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
-                say(f"{peer}: sending {kernel.name} and {initrd.name}")
-                answer = _answer(checked, peer, own_address, kernel, initrd)
+                say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
+                answer = _answer(checked, current.peer, own_address, kernel, initrd)
                 members: dict[str, Path | bytes]
                 members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
                 archive.send(out, answer, members)
-        except StiefelError as error:
-            say(f"cannot serve: {error}" + (f" ({error.hint})" if error.hint else ""))
-            # Before the archive has begun, the client is told; after that, it sees it cut short.
-            if out.untouched:
-                archive.send(out, {"status": "error", "reason": str(error)}, {})
-                out.close()
-            raise
-        return checked
+        finally:
+            current.handed_over.set()
+        with self._ownership():
+            if self._current is not current:
+                raise StiefelError("a newer request of the same client has taken over")
+            current.export = Export(checked, current.peer, own_address, self._folder)
+            current.since = time.monotonic()
+        say(f"{current.peer}: the disk {checked.path} is open to it, and to nobody else")
+        # Only now the last frame: a client that has a whole archive finds its disk open.
+        out.close()
 
-    def _claim(self, peer: Peer) -> _Current:
+    def _claim(self, peer: Peer, hang_up: Callable[[], None]) -> _Current:
         """Give the disk to `peer`, fencing off a former client that has no use for it any more.
 
         A desktop that asks again has rebooted: whatever held the disk there is gone.
         """
-        with self._lock:
+        with self._ownership():
             former = self._current
             if former and former.peer.identity != peer.identity and not former.is_over():
-                raise Refused(f"the disk is in use by {former.peer.address}")
-            if former and former.export:
+                raise Refused(
+                    f"the disk is in use by {former.peer.address}",
+                    hint="if that machine is gone, press Ctrl-Alt-Del on the laptop and try again",
+                )
+            if former:
                 say(f"{peer}: the former session of {former.peer.address} is ended")
-                former.export.close()
-            self._current = _Current(peer)
+                try:
+                    former.end()
+                except StiefelError as error:
+                    self._closed = str(error)
+                    raise
+            self._current = _Current(peer, hang_up)
             return self._current
 
-    def _serve(self, current: _Current, checked: disk.Disk, own_address: str) -> None:
-        with self._lock:
-            if self._current is not current:
-                raise Refused("a newer request of the same client has taken over")
-            current.export = Export(checked, current.peer, own_address, self._folder)
-            current.since = time.monotonic()
-        say(f"{current.peer}: the disk {checked.path} is open to it, and to nobody else")
-
     def _release(self, current: _Current) -> None:
-        with self._lock:
+        with self._handing_over:
             if self._current is current:
+                if current.export:
+                    current.export.close()
                 self._current = None
-        if current.export:
-            current.export.close()
+
+    @contextmanager
+    def _ownership(self) -> Iterator[None]:
+        """Decide alone who has the disk. Raises `StiefelError` if that is not to be had soon."""
+        if not self._handing_over.acquire(timeout=_PATIENCE_SECONDS):
+            raise Refused("the disk is just changing hands")
+        try:
+            if self._closed:
+                raise StiefelError(f"the disk is not served any more: {self._closed}")
+            yield
+        finally:
+            self._handing_over.release()
 
 
 def _read_request(request: Opener) -> dict[str, Any]:

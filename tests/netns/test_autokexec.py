@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stiefelsystem import keys
+from stiefelsystem import files, keys
 from tests.builds import REPO
 from tests.netns.machines import Hub, Machine
 from tests.processes import Program
@@ -24,7 +24,7 @@ def autokexec(laptop: Machine, *, key: bytes) -> Program:
     etc = laptop.data / "etc"
     etc.mkdir()
     (etc / "config.yaml").write_text(CONFIG)
-    (etc / "autokexec-key").write_bytes(keys.subkey(key, keys.AUTOKEXEC))
+    files.write(etc / "autokexec-key", keys.subkey(key, keys.AUTOKEXEC), mode=0o600)
     laptop.bring_up()
     command = [str(REPO / "autokexec/stiefel-autokexec"), "--etc", str(etc)]
     environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"}

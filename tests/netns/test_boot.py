@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests import capabilities
 from tests.netns.machines import Hub, Machine, fill_laptop
 from tests.processes import Program
 
@@ -240,3 +244,58 @@ def test_server_survives_garbage(hub: Hub) -> None:
         subprocess.run(command, check=True, timeout=60)
         receive(desktop)
         assert "Traceback" not in server.output
+
+
+_TRICKLE = """
+import socket, sys, time
+many = [socket.create_connection((sys.argv[1] + "%eth0", 4644)) for _ in range(16)]
+print("holding", flush=True)
+deadline = time.monotonic() + 120
+while time.monotonic() < deadline:
+    for one in many:
+        try:
+            one.send(b"P")
+        except OSError:
+            pass
+    time.sleep(1)
+"""
+
+
+def test_a_trickle_of_bytes_does_not_keep_an_honest_client_out(hub: Hub) -> None:
+    laptop, desktop, stranger = (hub.machine(name) for name in ("laptop", "desktop", "stranger"))
+    fill_laptop(laptop)
+    stranger.bring_up()
+    with laptop.server() as server:
+        server.wait_for("serving, waiting for the desktop")
+        command = [sys.executable, "-c", _TRICKLE, laptop.address()]
+        with Program(stranger.namespace_command(*command)) as trickle:
+            trickle.wait_for("holding")
+            with desktop.client() as client:
+                client.wait_for("trying again in")
+                assert client.wait(60) == 0, client.output
+            assert trickle.process.poll() is None
+
+
+def test_a_served_disk_is_claimed(hub: Hub) -> None:
+    """Nothing on the laptop can mount it meanwhile; with a loop device for the disk."""
+    laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
+    fill_laptop(laptop)
+    attach = ["losetup", "--find", "--show", laptop.data / "disk.img"]
+    done = subprocess.run(attach, capture_output=True, text=True, check=False)
+    capabilities.require(done.returncode == 0, f"no loop devices: {done.stderr}")
+    device = done.stdout.strip()
+    try:
+        with laptop.server(disk=device) as server:
+            server.wait_for("serving, waiting for the desktop")
+            os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+            receive(desktop)
+            server.wait_for("is open to it, and to nobody else")
+            with pytest.raises(OSError, match="busy"):
+                os.open(device, os.O_RDONLY | os.O_EXCL)
+        claimed = os.open(device, os.O_RDONLY | os.O_EXCL)
+        with laptop.server(disk=device) as server, desktop.client() as client:
+            client.wait_for(f"{device} is in use on this machine and cannot be served", 60)
+            os.close(claimed)
+            assert client.wait(60) == 0, client.output
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)

@@ -58,6 +58,7 @@ initrd:
 paths:
   cache: /var/cache/stiefel
   workdir: ../work
+  key: secret/aes-key
   workdir-subpaths:
     cpio: out/image.cpio
     initrd: tree
@@ -275,7 +276,7 @@ def test_example_shows_every_key() -> None:
         (
             "paths: [a]\n",
             "4: paths: a list is not a section of keys and values",
-            "its keys are: cache, workdir, workdir-subpaths",
+            "its keys are: cache, workdir, key, workdir-subpaths",
         ),
         (
             "initrd: vim\n",

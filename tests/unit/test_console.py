@@ -99,6 +99,16 @@ def test_exit_of_a_parser() -> None:
     assert said.endswith("x: error: what?\n")
 
 
+def test_error_of_the_system() -> None:
+    """A full disk is no bug."""
+    body = """
+        with held():
+            open("/nonexistent/file")
+    """
+    said = "error: [Errno 2] No such file or directory: '/nonexistent/file'\n"
+    assert run(body) == (1, "", f"taken\ngiven back\n{said}")
+
+
 def test_interrupt() -> None:
     body = """
         with held():
@@ -107,12 +117,27 @@ def test_interrupt() -> None:
     assert interrupt(body, signal.SIGINT) == (130, "taken\ngiven back\ninterrupted\n")
 
 
-def test_termination_unwinds() -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_termination_unwinds(number: signal.Signals, status: int) -> None:
     body = """
         with held():
             ready()
     """
-    assert interrupt(body, signal.SIGTERM) == (143, "taken\ngiven back\n")
+    assert interrupt(body, number) == (status, "taken\ngiven back\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_does_not_stop_the_unwinding(number: signal.Signals) -> None:
+    """As when the terminal is closed: SIGHUP, and SIGTERM soon after."""
+    body = f"""
+        with held():
+            try:
+                ready()
+            finally:
+                signal.raise_signal({number})
+                say("slow work")
+    """
+    assert interrupt(body, signal.SIGTERM) == (143, "taken\nslow work\ngiven back\n")
 
 
 def test_termination_unwinds_from_a_wait_for_a_program() -> None:
@@ -144,6 +169,7 @@ def test_nobody_reads_the_output() -> None:
     process = subprocess.Popen(
         argv_of("for number in range(100000): print(number)\nreturn 0"),
         cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},  # PYTHONUNBUFFERED would hide what happens at the exit
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -160,10 +186,12 @@ def test_say_is_on_stderr_at_once(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_say_odd_text() -> None:
-    """Such as the name of a file, on a terminal that knows ASCII alone."""
-    status, _, said = run(r'say("a\udcff"); return 0')
+    """What a peer says may hold anything; a terminal is to see none of its control characters."""
+    status, _, said = run(r'say("a\udcff\x1b[2J\nb"); return 0')
     assert status == 0
-    assert said == "a\\udcff\n"
+    assert said == "a??[2J?b\n"
+    body = r'warn("a\0b\rc\x9bd\u202ee\u2028f ä"); return 0'
+    assert run(body) == (0, "", "warning: a?b?c?d?e?f ä\n")
 
 
 def test_steps() -> None:

@@ -40,7 +40,7 @@ class Member:
 
 def parse(image: bytes) -> tuple[list[Member], int]:
     """The members before the trailer, and where the archive ends."""
-    members = []
+    members: list[Member] = []
     at = 0
     while True:
         assert at % 4 == 0

@@ -276,7 +276,7 @@ def test_wait_ends_when_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if len(waited) == 3:
             (tmp_path / "sdx").touch()
 
-    monkeypatch.setattr(disk.time, "sleep", appear)
+    monkeypatch.setattr("stiefelsystem.ramdisk.disk.time.sleep", appear)
     disk.wait_for(tmp_path / "sdx", 60)
     assert len(waited) == 3
     assert max(waited) <= 0.5

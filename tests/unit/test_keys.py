@@ -114,6 +114,18 @@ def test_unreadable_key(tmp_path: Path) -> None:
     assert str(tmp_path) in message
 
 
+def test_load_subkey(tmp_path: Path) -> None:
+    path = written(tmp_path / "autokexec-key", bytes(range(32)))
+    assert keys.load_subkey(path) == bytes(range(32))
+    for size in (0, 16, 31, 33, 100):
+        path = written(tmp_path / "autokexec-key", bytes(size))
+        with pytest.raises(StiefelError, match=f"^{path} is not a subkey: its size is not 32"):
+            keys.load_subkey(path)
+    path = written(tmp_path / "autokexec-key", bytes(32), 0o640)
+    with pytest.raises(StiefelError, match="can be read by others"):
+        keys.load_subkey(path)
+
+
 def test_errors_do_not_tell_the_key(tmp_path: Path) -> None:
     secret = b"very secret words!"
     for mode in (0o600, 0o644):

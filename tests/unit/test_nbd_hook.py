@@ -247,10 +247,11 @@ BAD = [
 
 
 def test_settings_that_are_wrong(shell: list[str], tmp_path: Path) -> None:
-    """Each value in the place of each word, and each word missing."""
-    files, messages = [], []
+    """Each value in the place of one word, some in that of each, and each word missing."""
+    files: list[Path] = []
+    messages: list[str] = []
     for name in NAMES:
-        for bad in (None, *BAD):
+        for bad in (None, *(BAD if name == "export" else BAD[:3])):
             words = dict(word.split("=") for word in LINK.words().split())
             words[f"stiefel_{name}"] = bad or ""
             if bad is None:
@@ -344,9 +345,11 @@ def test_no_nic_at_all(shell: list[str], tmp_path: Path) -> None:
 
 
 def test_until(shell: list[str], tmp_path: Path) -> None:
-    """It tries at once, again after each second (here: none passes), and gives up."""
+    """It tries at once, again after each second (which pass by hand), and gives up."""
     script = """
-        sleep() { echo "slept $1"; }
+        now=1000
+        stiefel_seconds() { echo "$now"; }
+        sleep() { echo "slept $1"; now=$((now + $1)); }
         try() { tries=$((tries + 1)); echo "$1"; [ "$tries" -ge "$2" ]; }
         tries=0; stiefel_until 3 try now 1; echo $?
         tries=0; stiefel_until 3 try later 3; echo $?
@@ -361,6 +364,58 @@ def test_until(shell: list[str], tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_shellcheck() -> None:
-    subprocess.run(["shellcheck", "--shell=dash", str(LIBRARY)], check=True)
+def test_until_counts_what_an_attempt_takes(shell: list[str], tmp_path: Path) -> None:
+    script = """
+        now=1000
+        stiefel_seconds() { echo "$now"; }
+        sleep() { now=$((now + $1)); }
+        try() { echo try; now=$((now + 20)); false; }
+        stiefel_until 30 try; echo $?
+    """
+    assert call(shell, tmp_path, script).stdout.split() == [b"try", b"try", b"1"]
+
+
+def test_seconds(shell: list[str], tmp_path: Path) -> None:
+    before = float(Path("/proc/uptime").read_text().split()[0])
+    seconds = int(call(shell, tmp_path, "stiefel_seconds").stdout)
+    after = float(Path("/proc/uptime").read_text().split()[0])
+    assert int(before) <= seconds <= int(after)
+
+
+@pytest.fixture
+def ip(tmp_path: Path) -> Path:
+    """Where what a fake ip(8) is asked for is written down; it fails while a file says so."""
+    path = tmp_path / "bin/ip"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\necho "$*" >>"${0%/*}/log"\n[ ! -e "${0%/*}/broken" ]\n')
+    path.chmod(0o755)
+    return path.parent / "log"
+
+
+def rename(shell: list[str], folder: Path) -> int:
+    script = "STIEFEL_BIN=$1; stiefel_mac=52:54:00:00:00:01; stiefel_rename"
+    done = call(shell, folder, script, str(folder / "bin"))
+    assert done.stdout == done.stderr == b""
+    return done.returncode
+
+
+def test_rename(shell: list[str], tmp_path: Path, ip: Path) -> None:
+    assert rename(shell, tmp_path) == 1  # there is none yet
+    assert not ip.exists()
+    nic(tmp_path, "eth1", "52:54:00:00:00:01\n")
+    assert rename(shell, tmp_path) == 0
+    assert ip.read_text() == "link set dev eth1 down\nlink set dev eth1 name stiefellink\n"
+
+
+def test_rename_that_fails(shell: list[str], tmp_path: Path, ip: Path) -> None:
+    """As when udev was faster: it is tried again, by the name that it has then."""
+    nic(tmp_path, "eth1", "52:54:00:00:00:01\n")
+    (ip.parent / "broken").touch()
+    assert rename(shell, tmp_path) != 0
+    assert ip.read_text() == "link set dev eth1 down\n"
+
+
+def test_rename_of_what_has_the_name(shell: list[str], tmp_path: Path, ip: Path) -> None:
+    nic(tmp_path, "stiefellink", "52:54:00:00:00:01\n")
+    assert rename(shell, tmp_path) == 0
+    assert not ip.exists()
