@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -46,5 +47,6 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
 
 
 def unload() -> None:
-    """Forget what was loaded."""
-    run(["kexec", "--unload"], check=False, timeout=_TIMEOUT)
+    """Forget what was loaded, as far as there is something and it can be done."""
+    with suppress(StiefelError):
+        run(["kexec", "--unload"], timeout=_TIMEOUT)

@@ -17,6 +17,8 @@ from stiefelsystem.ramdisk.session import Sessions
 
 # How often new interfaces are looked for.
 _LOOK_SECONDS = 0.5
+# How long the disk's driver may take to find it.
+_DRIVER_SECONDS = 20.0
 
 
 def main() -> int:
@@ -46,7 +48,7 @@ def main() -> int:
 def _inspect(sessions: Sessions) -> None:
     """Say at once what is wrong with the disk; the client is told when it asks."""
     try:
-        sessions.inspect()
+        sessions.inspect(_DRIVER_SECONDS)
     except StiefelError as error:
         say(f"cannot serve: {error}")
         say(f"  {error.hint}")

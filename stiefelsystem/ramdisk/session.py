@@ -146,16 +146,19 @@ class Sessions:
                 self._current.end()
                 self._current = None
 
-    def inspect(self) -> disk.Disk:
-        """Look whether the disk can be served. Raises `StiefelError` with the reason if not."""
-        disk.wait_for(self._settings.disk, 30.0)
-        disk.wait_for(self._settings.part, 10.0)
+    def inspect(self, patience: float) -> disk.Disk:
+        """Look whether the disk can be served, waiting for it up to `patience` seconds.
+
+        Raises `StiefelError` with the reason if not.
+        """
+        disk.wait_for(self._settings.disk, patience)
+        disk.wait_for(self._settings.part, patience)
         return disk.check(self._settings.disk)
 
     def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
         settings = self._settings
         try:
-            checked = self.inspect()
+            checked = self.inspect(_PATIENCE_SECONDS)
             with disk.boot_folder(settings.part) as folder:
                 kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
                 say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
@@ -222,7 +225,7 @@ def _read_request(request: Opener) -> dict[str, Any]:
     request.finish()
     try:
         wanted = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MessageError("the boot request is not JSON") from error
     if not isinstance(wanted, dict):
         raise MessageError("the boot request is not a JSON object")

@@ -109,9 +109,10 @@ def test_bytes() -> None:
     assert len(made) % 4 == 0
 
 
+# The format has no way to store a file that is named as its trailer.
 names = st.text(
     st.characters(exclude_characters="\0", exclude_categories=()), min_size=1, max_size=40
-)
+).filter(lambda name: name != "TRAILER!!!")
 
 
 @given(entries=st.lists(st.tuples(names, st.binary(max_size=20), st.integers(0, 0o7777))))
