@@ -33,7 +33,6 @@ _PACKAGES = {
     "systemd-nspawn": ("systemd-container", "systemd", "systemd-container", "sys-apps/systemd"),
     "qemu-system-x86_64": ("qemu-system-x86", "qemu-base", "qemu-system-x86", "app-emulation/qemu"),
     "zstd": ("zstd", "zstd", "zstd", "app-arch/zstd"),
-    "xz": ("xz-utils", "xz", "xz", "app-arch/xz-utils"),
     "depmod": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
     "sfdisk": ("fdisk", "util-linux", "util-linux", "sys-apps/util-linux"),
     "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "sys-fs/e2fsprogs"),
@@ -47,7 +46,7 @@ _PACKAGES = {
 }
 
 BUILD = ("debootstrap", _KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
-PACK = ("zstd", "xz", "depmod", "yaml.")
+PACK = ("zstd", "depmod", "yaml.")
 VM = ("qemu-system-x86_64",)
 IMAGE = ("sfdisk", "mke2fs")
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stiefelsystem import cpio
 from stiefelsystem.cpio import Entry, Writer
+from tests import capabilities
 
 FILE, DIR, LINK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
 HEADER = 110
@@ -311,8 +312,8 @@ def test_append_from_anywhere(tmp_path: Path) -> None:
     assert path.read_bytes() == b"\xaa" * 9 + bytes(7) + b"more"
 
 
-@pytest.mark.skipif(not shutil.which("cpio"), reason="cpio(1) is not installed")
 def test_cpio_reads_it(tree: Path, tmp_path: Path) -> None:
+    capabilities.require_tools("cpio")
     out = tmp_path / "out"
     out.mkdir()
     done = subprocess.run(
@@ -327,8 +328,8 @@ def test_cpio_reads_it(tree: Path, tmp_path: Path) -> None:
     assert packed(out) == packed(tree)
 
 
-@pytest.mark.skipif(not shutil.which("bsdtar"), reason="bsdtar(1) is not installed")
 def test_bsdtar_reads_it(tree: Path) -> None:
+    capabilities.require_tools("bsdtar")
     done = subprocess.run(
         ["bsdtar", "-tf", "-"], input=packed(tree), capture_output=True, check=True
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem import files
+from tests import capabilities
 
 
 def only(folder: Path, *names: str) -> None:
@@ -157,8 +158,8 @@ def test_no_invoker(
     assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_invoker(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capabilities.require_root()
     monkeypatch.setenv("SUDO_UID", "1234")
     monkeypatch.setenv("SUDO_GID", "2345")
     (path.parent / "link").symlink_to("file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefelsystem.cmdline import Link
+from tests import capabilities
 
 LIBRARY = Path(__file__).resolve().parents[2] / "nbd-hook/lib"
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
@@ -30,8 +30,7 @@ LINK = Link(
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> list[str]:
     argv = SHELLS[request.param]
-    if not shutil.which(argv[0]):
-        pytest.skip(f"{argv[0]} is not installed")
+    capabilities.require_tools(argv[0])
     return argv
 
 
@@ -181,8 +180,7 @@ def test_value_of_anything(
     end: str,
 ) -> None:
     shell = SHELLS[shell_name]
-    if not shutil.which(shell[0]):
-        pytest.skip(f"{shell[0]} is not installed")
+    capabilities.require_tools(shell[0])
     folder = tmp_path_factory.mktemp("hook")
     cmdline = (separator.join(words) + end).encode()
     assert value(shell, folder, cmdline) == expected(cmdline)
