@@ -117,7 +117,7 @@ class Load:
 
     kernel: Pattern = ""  # never empty in a Config: the default depends on the system module
     initrd: Pattern = ""  # the same
-    cmdline: Cmdline | None = None  # None: that of the running system, when installing
+    cmdline: Cmdline | None = None  # None: that of the running laptop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,9 @@ class Boot:
     """The laptop's disk, and how its OS is booted on the desktop."""
 
     disk: Annotated[Path, Rule(checks.disk)]
-    part: Annotated[Part, Shorthand("block")] | None = None  # None: found out when installing
+    part: Annotated[Part, Shorthand("block")] | None = (
+        None  # None: what holds /boot on the running laptop
+    )
     cmdline: Cmdline = ""  # added to the target's cmdline by the desktop
     load: Load = field(default_factory=Load)
 

@@ -69,8 +69,9 @@ _PACKAGES = {
     ),
     "nbd": ("nbd-server",),
     "lvm": ("lvm2",),
-    "debug": ("less", "nano", "strace", "tcpdump", "libnbd-bin"),
+    "debug": ("libnbd-bin", "strace", "tcpdump"),
 }
+_BETTER_SHELL = ("bash-completion", "less", "nano")
 # In the schema, since users' files name them; their drivers are built by a later version.
 _NOT_BUILT_YET = ("clevo-fancontrol",)
 
@@ -96,6 +97,7 @@ def packages(config: Config, architecture: str) -> list[str]:
     names = {package for module in config.modules for package in _PACKAGES.get(module, ())}
     if config.debug:
         names.update(config.debug.extra_packages)
+        names.update(_BETTER_SHELL if config.debug.better_shell else ())
     names.update(config.initrd.include_packages)
     return sorted(name.format(architecture=architecture) for name in names)
 
