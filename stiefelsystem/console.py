@@ -62,9 +62,7 @@ def run_main(main: Callable[[], int]) -> NoReturn:
     try:
         status = main()
     except StiefelError as error:
-        print(_coloured("31", "error: ") + str(error), file=sys.stderr)
-        if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
+        _complain(str(error), error.hint)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -75,9 +73,16 @@ def run_main(main: Callable[[], int]) -> NoReturn:
         status = 1
     except OSError as error:
         # No room, no permission, a medium that fails: the system's own words say what.
-        print(_coloured("31", "error: ") + str(error), file=sys.stderr)
+        _complain(str(error))
         status = 1
     sys.exit(status)
+
+
+def _complain(text: str, hint: str = "") -> None:
+    _open_steps.clear()
+    say(text, mark=_coloured("31", "error: "))
+    if hint:
+        say(hint, mark="       ")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from stiefelsystem import files
 from stiefelsystem.console import StiefelError
@@ -75,12 +74,6 @@ class Export:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def connections(self) -> int:
         """How many connections the client has; strangers, whom nbd-server refuses, do not count."""
