@@ -6,6 +6,7 @@ which says what was attempted, what is wrong with which value, and what to do ne
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -57,6 +58,8 @@ def run_main(main: Callable[[], int]) -> NoReturn:
 
     SIGTERM and SIGHUP unwind like Ctrl-C does, so that context managers give back what they hold.
     """
+    # What is built for other systems has their usual modes; what is secret has its own anyway.
+    os.umask(0o022)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     try:

@@ -67,6 +67,8 @@ def public() -> Iterator[Path]:
             copy = folder / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
+        for copied in folder.rglob("*"):
+            copied.chmod(0o755)
         yield folder
 
 
