@@ -24,7 +24,7 @@ NAME = "laptop"
 PASSWORD = "stiefel"
 _PACKAGES = ("dbus", "linux-image-{architecture}", "initramfs-tools", "nbd-client", "python3-yaml")
 _OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem")
-_MIB = 1 << 20
+MIB = 1 << 20
 _BOOT = "boot"
 _ROOT = "root"
 
@@ -45,16 +45,11 @@ class Partition:
     size: int
     uuid: str
 
-    @property
-    def device(self) -> str:
-        """How e2fsprogs name it: the image's path is to be put before this."""
-        return f"?offset={self.offset}"
-
 
 # The UUIDs are fixed, so that equal trees make equal images.
 PARTITIONS = (
-    Partition(_BOOT, 1 * _MIB, 511 * _MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "boot.laptop"))),
-    Partition(_ROOT, 512 * _MIB, 2048 * _MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.laptop"))),
+    Partition(_BOOT, 1 * MIB, 511 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "boot.laptop"))),
+    Partition(_ROOT, 512 * MIB, 2048 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.laptop"))),
 )
 
 
@@ -116,7 +111,7 @@ def _write_image(tree: Path, laptop: Laptop) -> None:
     new = laptop.image.with_suffix(".new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)  # the laptop holds the key, as a real one does
-    os.truncate(new, root.offset + root.size + _MIB)
+    os.truncate(new, root.offset + root.size + MIB)
     table = "".join(f"start={p.offset // 512}, size={p.size // 512}, type=L\n" for p in PARTITIONS)
     run(["sfdisk", "--quiet", new], text=f"label: gpt\n{table}")
     _make_filesystem(new, boot, tree / "boot")
