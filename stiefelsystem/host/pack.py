@@ -144,7 +144,6 @@ def _owned_by(source: Path, packages: Sequence[str]) -> tuple[set[str], list[str
 
 def _merged(path: str) -> str:
     """A path of dpkg's as it stands in a merged-/usr tree, where /bin is a link to /usr/bin."""
-    first = path.strip("/").split("/")[0]
-    return ("usr" if first in ("bin", "lib", "lib64", "sbin") else "") + (
-        path if first in ("bin", "lib", "lib64", "sbin") else path.lstrip("/")
-    )
+    relative = path.lstrip("/")
+    first = relative.partition("/")[0]
+    return f"usr/{relative}" if first in ("bin", "lib", "lib64", "sbin") else relative

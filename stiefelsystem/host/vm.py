@@ -24,7 +24,6 @@ from stiefelsystem.host import debian
 from stiefelsystem.host.pack import secrets_of
 from stiefelsystem.run import environment, missing, run
 
-_QEMU = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _SETTLE = 5.0
 # The translated code (MiB) of the kernel that a kexec replaces is thrown away page by page when the
 # new one overwrites it. With the default, a share of the host's memory, that took 40 s.
@@ -48,6 +47,13 @@ class Hardware:
     graphical: bool = False
 
 
+def _qemu() -> str:
+    """The QEMU for the ramdisk's architecture, which is the host's."""
+    if debian.architecture() != "amd64":
+        raise StiefelError("virtual machines are PCs in this version: amd64 hosts only")
+    return "qemu-system-x86_64"
+
+
 @functools.cache
 def accelerator(kernel: Path) -> str:
     """The value for -accel: `kvm` where it really works, else `tcg`, which emulates.
@@ -57,7 +63,7 @@ def accelerator(kernel: Path) -> str:
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return _TCG
-    command = [_QEMU[debian.architecture()], "-nodefaults", "-no-reboot", "-display", "none"]
+    command = [_qemu(), "-nodefaults", "-no-reboot", "-display", "none"]
     command += ["-accel", "kvm", "-cpu", "max", "-m", "512", "-kernel", str(kernel)]
     command += ["-append", "panic=-1 quiet"]
     try:
@@ -76,7 +82,7 @@ def qemu_command(
     """
     own, other = map(_escaped, hardware.cable)
     ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
-    command = [_QEMU[debian.architecture()], "-name", hardware.name, "-nodefaults", "-no-reboot"]
+    command = [_qemu(), "-name", hardware.name, "-nodefaults", "-no-reboot"]
     command += ["-accel", accelerator(hardware.kernel), "-cpu", "max", "-smp", "2"]
     command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
     command += ["-netdev", f"dgram,id=cable,{ends}"]
