@@ -6,7 +6,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from stiefelsystem import config, files
+from stiefelsystem.config import Config
 from stiefelsystem.host import demo
+from stiefelsystem.host.laptop import Laptop
 
 REPO = Path(__file__).resolve().parents[1]
 WORKDIR = REPO / "workdir/demo"
@@ -21,3 +24,12 @@ def ramdisk_tree() -> Path:
         config.write_text(demo.config_text(WORKDIR, CACHE))
         subprocess.run([REPO / "create-initrd-nspawn", "--config", config], check=True)
     return WORKDIR / "initrd"
+
+
+def virtual_laptop() -> tuple[Config, Laptop]:
+    """The demo's ramdisk and virtual laptop; quick, if they are there."""
+    WORKDIR.mkdir(parents=True, exist_ok=True)
+    text = demo.config_text(WORKDIR, CACHE)
+    settings = config.parse(text, name="demo", base=WORKDIR)
+    with files.locked(WORKDIR):
+        return settings, demo.prepare(settings, text, mirror=None)

@@ -78,7 +78,7 @@ def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> 
     settings = config.parse(text, name="demo", base=workdir)
     with ExitStack() as stack:
         stack.enter_context(files.locked(workdir))
-        virtual = _prepare(settings, text, mirror)
+        virtual = prepare(settings, text, mirror)
         disk = workdir / "demo-disk.img"
         disk.unlink(missing_ok=True)
         disk.touch(mode=0o600)  # which cp keeps
@@ -93,7 +93,7 @@ def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> 
             _hand_over(machines)
 
 
-def _prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
+def prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
     """Make whatever of the ramdisk and the laptop there is not yet."""
     keys.create(settings.paths.key)
     image = settings.paths.cpio
