@@ -14,6 +14,8 @@ from stiefelsystem.host.laptop import Laptop
 REPO = Path(__file__).resolve().parents[1]
 WORKDIR = REPO / "workdir/demo"
 CACHE = REPO / "cache"
+# Each of the demo's own waits has its deadline, too.
+_WATCHDOG_SECONDS = 1500
 
 
 def ramdisk_tree() -> Path:
@@ -24,6 +26,17 @@ def ramdisk_tree() -> Path:
         config.write_text(demo.config_text(WORKDIR, CACHE))
         subprocess.run([REPO / "create-initrd-nspawn", "--config", config], check=True)
     return WORKDIR / "initrd"
+
+
+def run_demo() -> None:
+    """The demo with --check, under a watchdog; its consoles' logs are printed if it fails."""
+    command = [REPO / "test-qemu", "demo", "--check", "--yes"]
+    folders = ["--workdir", WORKDIR, "--cache", CACHE]
+    done = subprocess.run([*command, *folders], timeout=_WATCHDOG_SECONDS, check=False)
+    if done.returncode != 0:
+        for log in sorted(WORKDIR.glob("*.log")):
+            print(f"--- {log}\n{log.read_text(errors='replace')[-20_000:]}")
+    assert done.returncode == 0
 
 
 def virtual_laptop() -> tuple[Config, Laptop]:

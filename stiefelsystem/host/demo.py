@@ -28,10 +28,11 @@ boot:
 autokexec:
   delay: 3
 server-setup:
-  cmdline: console=ttyS0 quiet
+  cmdline: console=ttyS0 quiet panic=1 oops=panic
 """
 MACS = {"laptop": "52:54:00:00:00:01", "desktop": "52:54:00:00:00:02"}
-_CONSOLE = "console=ttyS0 quiet"
+# A kernel that panics ends its machine at once, instead of the patience of who waits for it.
+_CONSOLE = "console=ttyS0 quiet panic=1 oops=panic"
 # Ample for emulation on a slow and busy host; a real machine takes a tenth.
 _PATIENCE = 300.0
 _FILE = "/root/written-on-the-desktop"

@@ -70,7 +70,7 @@ def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
         folder / "disk.img",
         folder / "vmlinuz",
         folder / "initrd.img",
-        f"root=UUID={PARTITIONS[1].uuid} ro console=ttyS0 quiet",
+        f"root=UUID={PARTITIONS[1].uuid} ro console=ttyS0 quiet panic=1 oops=panic",
     )
     stamp = Stamp(laptop.image, config_text, *_OWN_PARTS, config.paths.key, config.paths.cpio)
     if stamp.is_current():

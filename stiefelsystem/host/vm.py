@@ -27,7 +27,10 @@ from stiefelsystem.run import environment, missing, run
 _SETTLE = 5.0
 # The translated code (MiB) of the kernel that a kexec replaces is thrown away page by page when the
 # new one overwrites it. With the default, a share of the host's memory, that took 40 s.
-_TCG = "tcg,tb-size=128"
+# One processor: the emulation of two at once has made a guest's kernel panic, once in some dozen
+# boots, and with two machines on two cores it is no faster.
+_TCG = ("-accel", "tcg,tb-size=128", "-smp", "1")
+_KVM = ("-accel", "kvm", "-smp", "2")
 # A kernel on KVM comes to its panic in one or two seconds.
 _KVM_SECONDS = 8.0
 
@@ -55,8 +58,8 @@ def _qemu() -> str:
 
 
 @functools.cache
-def accelerator(kernel: Path) -> str:
-    """The value for -accel: `kvm` where it really works, else `tcg`, which emulates.
+def accelerator(kernel: Path) -> tuple[str, ...]:
+    """QEMU's options for KVM where it really works, else for TCG, which emulates.
 
     /dev/kvm may exist, and even start a VM, and still fail at some instruction, as inside of other
     VMs. So a kernel without a root is booted: it panics, reboots, and thereby ends QEMU.
@@ -70,7 +73,7 @@ def accelerator(kernel: Path) -> str:
         done = run(command, check=False, timeout=_KVM_SECONDS)
     except StiefelError:
         return _TCG
-    return "kvm" if done.returncode == 0 else _TCG
+    return _KVM if done.returncode == 0 else _TCG
 
 
 def qemu_command(
@@ -83,7 +86,7 @@ def qemu_command(
     own, other = map(_escaped, hardware.cable)
     ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
     command = [_qemu(), "-name", hardware.name, "-nodefaults", "-no-reboot"]
-    command += ["-accel", accelerator(hardware.kernel), "-cpu", "max", "-smp", "2"]
+    command += [*accelerator(hardware.kernel), "-cpu", "max"]
     command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
     command += ["-netdev", f"dgram,id=cable,{ends}"]
     command += ["-device", f"virtio-net-pci,netdev=cable,mac={hardware.mac}"]

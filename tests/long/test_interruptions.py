@@ -46,5 +46,4 @@ def test_a_build_that_was_killed_often_ends_like_any_other(tmp_path: Path) -> No
 @pytest.mark.parametrize("_round", range(3))
 def test_the_demo_again_and_again(_round: int) -> None:
     capabilities.require_root()
-    command = [builds.REPO / "test-qemu", "demo", "--check", "--yes"]
-    subprocess.run(command, check=True, timeout=1500)
+    builds.run_demo()
