@@ -26,10 +26,6 @@ _READ_SECONDS = 60.0
 _PROGRESS_SECONDS = 1.0
 
 
-class InUseError(StiefelError):
-    """Another client has the disk."""
-
-
 class _NeighbourAdapter(requests.adapters.HTTPAdapter):
     """Requests since 2.32 hands the URL's host to urllib3 without its brackets, so that urllib3
     does not know it for an IPv6 address and leaves the "%25" in it, which no resolver takes."""
@@ -45,7 +41,7 @@ def fetch(key: bytes, found: Found, folder: Path) -> tuple[dict[str, Any], Recei
     """Open a session and receive kernel, initrd and command line into `folder`, verified.
 
     Returns the server's answer and the archive. Raises `StiefelError` for whatever the server or
-    the link do wrong, `InUseError` where another client has the disk.
+    the link do wrong, and where another client has the disk.
     """
     with requests.Session() as http:
         http.mount("http://", _NeighbourAdapter())
@@ -107,9 +103,8 @@ def _boot(
             return answer, receiver.files(folder, progress.advance)
         receiver.finish()
     reason, hint = (str(answer.get(name, "")) for name in ("reason", "hint"))
-    if answer.get("status") == "in use":
-        raise InUseError(f"the laptop refuses: {reason}", hint=hint)
-    raise StiefelError(f"the laptop cannot serve: {reason}", hint=hint)
+    how = "refuses" if answer.get("status") == "in use" else "cannot serve"
+    raise StiefelError(f"the laptop {how}: {reason}", hint=hint)
 
 
 class _Progress:
