@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests import builds
+from tests import builds, images
 from tests.netns.machines import Hub, Machine, fill_laptop
 from tests.processes import Program
 
@@ -26,10 +26,11 @@ print(time.monotonic() - started)
 
 def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 160
-    tree = builds.ramdisk_tree()
+    image = builds.ramdisk()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stiefel-bench-")))
-        hub = Hub(stack, tree, folder)
+        images.unpack(image, folder / "ramdisk")
+        hub = Hub(stack, folder / "ramdisk", folder)
         laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
         fill_laptop(laptop, initrd_size=(size - 1) << 20)
         seconds, peaks = transfer(laptop, desktop)

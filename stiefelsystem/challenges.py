@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import secrets
+import os
 import struct
 import threading
 import time
@@ -30,7 +29,7 @@ class Challenges:
     """
 
     def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
+        self._secret = os.urandom(32)
         self._used: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
@@ -61,5 +60,5 @@ class Challenges:
 
     def _make(self, then: int, nonce: bytes, peer: str) -> bytes:
         stamp = _TIME.pack(then)
-        mac = hmac.digest(self._secret, stamp + nonce + peer.encode(), hashlib.sha256)
+        mac = hmac.digest(self._secret, stamp + nonce + peer.encode(), "sha256")
         return stamp + mac[: NONCE_SIZE - _TIME.size]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from stiefelsystem.schema import Invalid, Rule, printable
+from stiefelsystem.schema import Invalid, Rule, did_you_mean, printable
 
 
 def _cmdline(text: str) -> str:
@@ -73,7 +73,7 @@ def _mac(text: str) -> str:
     return mac
 
 
-def _package(text: str) -> str:
+def package(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", text):
         raise Invalid(
             "is not a Debian package's name",
@@ -104,6 +104,30 @@ def _url(text: str) -> str:
     return printable(text)
 
 
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise Invalid("is not a SHA-256", hint="64 hex digits, as sha256sum prints them")
+    return text.lower()
+
+
+def relative(text: str) -> str:
+    """A path, or glob, below some folder."""
+    return _name(text)
+
+
+def choice_or_file(choices: tuple[str, ...], suffix: str) -> Callable[[str], str]:
+    """One of `choices`, or the path of a file whose name ends in `suffix`."""
+
+    def check(text: str) -> str:
+        if text not in choices and not text.endswith(suffix):
+            one_of = f"choose one of: {', '.join(choices)}, or the path of a {suffix} file"
+            hint = did_you_mean(text, choices, otherwise=one_of)
+            raise Invalid("is not a valid choice", hint=hint)
+        return printable(text)
+
+    return check
+
+
 def between(low: int, high: int) -> Callable[[int], int]:
     def check(number: int) -> int:
         if not low <= number <= high:
@@ -120,6 +144,7 @@ Folder = Annotated[Path, Rule(_folder)]
 Glob = Annotated[str, Rule(_absolute)]
 Mac = Annotated[str, Rule(_mac, literal=True)]
 Name = Annotated[Path, Rule(_name)]
-Package = Annotated[str, Rule(_package, literal=True)]
+Package = Annotated[str, Rule(package, literal=True)]
 Pattern = Annotated[str, Rule(_pattern)]
+Sha256 = Annotated[str, Rule(_sha256, literal=True)]
 Url = Annotated[str, Rule(_url)]

@@ -25,12 +25,13 @@ from stiefelsystem.checks import (
     Name,
     Package,
     Pattern,
+    Sha256,
     Url,
 )
 from stiefelsystem.console import StiefelError
 from stiefelsystem.schema import Invalid, Key, Rule, Shorthand, read
 
-Module = Literal[
+MODULES = (
     "base",
     "nbd",
     "lvm",
@@ -41,9 +42,11 @@ Module = Literal[
     "system-arch",
     "system-arch-dracut",
     "system-gentoo",
-]
+)
+# One of ours, or the path of a file: a user's own.
+Module = Annotated[str, Rule(checks.choice_or_file(MODULES, ".yaml"))]
 
-_IMPLIED: tuple[Module, ...] = ("base", "nbd")
+_IMPLIED = ("base", "nbd")
 
 # Where each system keeps the kernel and the initrd that it boots: (kernel, initrd).
 _LOAD = {
@@ -242,9 +245,11 @@ class DebugModule:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceModule:
-    """A module that is compiled from a source of its own. None: the module knows one."""
+    """Where the source of a module that is compiled comes from, and its digest, without which
+    nothing is built."""
 
     url: Url | None = None
+    sha256: Sha256 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +284,12 @@ class Config:
             )
 
     @property
+    def sources(self) -> dict[str, SourceModule]:
+        """Where the sources of our own modules come from."""
+        settings = self.module_configs
+        return {"r8152": settings.r8152, "clevo-fancontrol": settings.clevo_fancontrol}
+
+    @property
     def system(self) -> Module:
         """The one system module."""
         return next(name for name in self.modules if name in _LOAD)
@@ -287,6 +298,11 @@ class Config:
     def debug(self) -> DebugModule | None:
         """The settings of the module `debug`, where that is active."""
         return self.module_configs.debug if "debug" in self.modules else None
+
+
+def _placed(module: str, base: Path) -> str:
+    """A module's name, or its file's absolute path."""
+    return str(base / module) if module.endswith(".yaml") else module
 
 
 def _complete(config: Config, *, base: Path) -> Config:
@@ -304,7 +320,9 @@ def _complete(config: Config, *, base: Path) -> Config:
     paths = config.paths
     return replace(
         config,
-        modules=tuple(dict.fromkeys((*_IMPLIED, *config.modules))),
+        modules=tuple(
+            dict.fromkeys((*_IMPLIED, *(_placed(name, base) for name in config.modules)))
+        ),
         boot=replace(config.boot, load=load),
         autokexec=replace(config.autokexec, macs=tuple(dict.fromkeys(config.autokexec.macs))),
         paths=replace(

@@ -11,11 +11,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+_REPORT_EVERY = 10.0
+_KERNEL_LOG = "/dev/kmsg"
+# printk's level of what is for debugging: kept in the log, and not shown on the console again.
+_DEBUG = "<7>"
 _open_steps: list[str] = []
+_logs: list[Callable[[str], None]] = []
 
 
 class StiefelError(Exception):
@@ -32,12 +37,41 @@ def say(text: str, *, mark: str = "") -> None:
     What cannot be printed, such as a peer's escape sequences, is replaced.
     """
     printable = "".join(c if c.isprintable() else "?" for c in text)
+    for log in _logs:
+        log(printable)
     print("  " * len(_open_steps) + mark + printable, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
     """One line about something that is wrong, but does not end the program."""
     say(text, mark=_coloured("33", "warning: "))
+
+
+class RateLimited:
+    """Says a thing at most every few seconds, so that a peer cannot flood the console."""
+
+    def __init__(self, seconds: float = _REPORT_EVERY) -> None:
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        now = time.monotonic()
+        self._said = {old: then for old, then in self._said.items() if now - then < self._seconds}
+        if text not in self._said and len(self._said) < 16:
+            self._said[text] = now
+            say(text)
+
+
+def keep_in_kernel_log(name: str) -> None:
+    """From now on, what is said goes into the kernel's log, too, in order with what drivers say:
+    in the ramdisk, there is no other."""
+    handle = os.open(_KERNEL_LOG, os.O_WRONLY)
+
+    def log(text: str) -> None:
+        with suppress(OSError):  # a log that is full is no reason to end
+            os.write(handle, f"{_DEBUG}{name}: {text}\n".encode())
+
+    _logs.append(log)
 
 
 @contextmanager

@@ -1,26 +1,19 @@
-"""The cryptographic primitives, and the one place that knows both names of pycryptodome:
-`Cryptodome` from Debian's package, `Crypto` from PyPI's."""
+"""The cryptographic primitives: HKDF by the standard library, AES-EAX by pycryptodome."""
 
 from __future__ import annotations
 
-try:
-    from Cryptodome.Cipher import AES
-    from Cryptodome.Hash import SHA256
-    from Cryptodome.Protocol.KDF import HKDF
-except ModuleNotFoundError:
-    from Crypto.Cipher import AES
-    from Crypto.Hash import SHA256
-    from Crypto.Protocol.KDF import HKDF
+import hmac
+from functools import cache
+from typing import Any
 
 TAG_SIZE = 16
 SUBKEY_SIZE = 32
 
 
 def hkdf(secret: bytes, *, salt: bytes, info: bytes) -> bytes:
-    """32 bytes from `secret` by HKDF-SHA256 (RFC 5869)."""
-    derived = HKDF(secret, SUBKEY_SIZE, salt, SHA256, context=info)
-    assert isinstance(derived, bytes)
-    return derived
+    """32 bytes from `secret` by HKDF-SHA256 (RFC 5869): as long as the hash, so in one round."""
+    extracted = hmac.digest(salt, secret, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
 def seal(key: bytes, nonce: bytes, header: bytes, plain: bytes) -> bytes:
@@ -29,16 +22,34 @@ def seal(key: bytes, nonce: bytes, header: bytes, plain: bytes) -> bytes:
     EAX: Bellare, Rogaway, Wagner, "The EAX Mode of Operation", FSE 2004. A nonce must never be
     used twice with one key.
     """
-    cipher = AES.new(key, AES.MODE_EAX, nonce=nonce, mac_len=TAG_SIZE)
-    cipher.update(header)
-    body, tag = cipher.encrypt_and_digest(plain)
+    body, tag = _cipher(key, nonce, header).encrypt_and_digest(plain)
     sealed: bytes = body + tag
     return sealed
 
 
 def unseal(key: bytes, nonce: bytes, header: bytes, sealed: bytes) -> bytes:
     """The reverse of `seal`. Raises `ValueError` for anything but what `seal` made."""
-    cipher = AES.new(key, AES.MODE_EAX, nonce=nonce, mac_len=TAG_SIZE)
-    cipher.update(header)
+    cipher = _cipher(key, nonce, header)
     plain: bytes = cipher.decrypt_and_verify(sealed[:-TAG_SIZE], sealed[-TAG_SIZE:])
     return plain
+
+
+def prepare() -> None:
+    """Import what sealing needs, so that it is there when it becomes urgent."""
+    _aes()
+
+
+def _cipher(key: bytes, nonce: bytes, header: bytes) -> Any:
+    cipher = _aes().new(key, _aes().MODE_EAX, nonce=nonce, mac_len=TAG_SIZE)
+    cipher.update(header)
+    return cipher
+
+
+@cache
+def _aes() -> Any:
+    # Late: it takes longer to import than all that a search for the laptop needs.
+    try:
+        from Cryptodome.Cipher import AES  # Debian's name
+    except ModuleNotFoundError:
+        from Crypto.Cipher import AES  # PyPI's
+    return AES

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from stiefelsystem.console import StiefelError
 
@@ -19,8 +18,7 @@ _HOPS = 255
 _MAX_SIZE = 2048
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """A neighbour: its link-local address, its UDP port, and the interface it is reached by."""
 
     address: str

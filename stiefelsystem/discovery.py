@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stiefelsystem.challenges import Challenges
-from stiefelsystem.console import say
+from stiefelsystem.console import RateLimited
 from stiefelsystem.datagram import Peer
 from stiefelsystem.messages import (
     Accepted,
@@ -21,26 +20,8 @@ from stiefelsystem.messages import (
     proved,
 )
 
-_REPORT_EVERY = 10.0
 
-
-class RateLimited:
-    """Says a thing at most every few seconds, so that a peer cannot flood the console."""
-
-    def __init__(self, seconds: float = _REPORT_EVERY) -> None:
-        self._seconds = seconds
-        self._said: dict[str, float] = {}
-
-    def say(self, text: str) -> None:
-        now = time.monotonic()
-        self._said = {old: then for old, then in self._said.items() if now - then < self._seconds}
-        if text not in self._said and len(self._said) < 16:
-            self._said[text] = now
-            say(text)
-
-
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What to send back, if anything, and whether a proved order came in."""
 
     data: bytes = b""

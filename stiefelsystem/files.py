@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +19,23 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     After an exception the former version stands. The file has `mode` from the start, so that a
     secret is never readable for a moment.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    # tempfile's name and flags, without its many imports: every program of ours writes files.
+    new = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(new, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # else the old name may be back after a power cut
         finally:
             os.close(folder)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _SYS = Path("/sys/class/net")
 # linux/if_arp.h: ARPHRD_ETHER.
 _ETHERNET = "1"
 # linux/if.h: IFF_UP.
-_UP = 1
+UP = 1
 # DEVTYPE in the kernel's uevents.
 _NOT_WIRED = {"bluetooth", "bridge", "vlan", "wlan", "wwan"}
 
 
-@dataclass(frozen=True)
-class Interface:
+class Interface(NamedTuple):
     """A wired interface, as it is now."""
 
     name: str
-    index: int
+    index: int  # type: ignore[assignment]  # nobody looks for an element of it
     up: bool
     carrier: bool
 
@@ -32,7 +31,7 @@ def wired() -> list[Interface]:
         try:
             if _read(folder / "type") != _ETHERNET or _is_something_else(folder):
                 continue
-            up = bool(int(_read(folder / "flags"), 16) & _UP)
+            up = bool(int(_read(folder / "flags"), 16) & UP)
             # The carrier of an interface that is down cannot be read.
             carrier = up and _read(folder / "carrier") == "1"
             found.append(Interface(folder.name, socket.if_nametoindex(folder.name), up, carrier))

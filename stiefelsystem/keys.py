@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
-from stiefelsystem import files
+from stiefelsystem import crypto, files
 from stiefelsystem.console import StiefelError, say
 
 KEY_SIZE = 32
@@ -59,13 +58,11 @@ def _read(path: Path) -> bytes:
 def create(path: Path) -> None:
     """Make a new key at `path`, mode 0600, unless there is one."""
     if not path.exists():
-        files.write(path, secrets.token_bytes(KEY_SIZE), mode=0o600)
+        files.write(path, os.urandom(KEY_SIZE), mode=0o600)
         files.belongs_to_invoker(path)
         say(f"made a new key: {path}")
 
 
 def subkey(key: bytes, label: str) -> bytes:
     """Derive the 32 byte subkey for one use of `key`: HKDF-SHA256 (RFC 5869), info `label`."""
-    from stiefelsystem import crypto
-
     return crypto.hkdf(key, salt=_SALT, info=label.encode())

@@ -13,12 +13,10 @@ A proof is HMAC-SHA256 by a subkey over all that stands before it.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from stiefelsystem.console import StiefelError
 
@@ -88,17 +86,16 @@ def body_of(data: bytes, kind: Type, size: int) -> bytes:
 
 def prove(key: bytes, message: bytes) -> bytes:
     """`message` and the proof that its sender has `key`."""
-    return message + hmac.digest(key, message, hashlib.sha256)
+    return message + hmac.digest(key, message, "sha256")
 
 
 def proved(key: bytes, message: bytes) -> bool:
     """Whether `message` ends in a proof by `key`; takes the same time wherever it is wrong."""
-    expected = hmac.digest(key, message[:-PROOF_SIZE], hashlib.sha256)
+    expected = hmac.digest(key, message[:-PROOF_SIZE], "sha256")
     return hmac.compare_digest(expected, message[-PROOF_SIZE:])
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(NamedTuple):
     """A client's question: who is there? It causes nothing but an answer of the same size."""
 
     nonce: bytes
@@ -114,8 +111,7 @@ class Hello:
         return cls(body[:NONCE_SIZE])
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """The answer to a HELLO; `challenge` is what the client must answer next."""
 
     role: Role
@@ -137,8 +133,7 @@ class Offer:
             raise MessageError(f"an OFFER from an unknown role {role}") from error
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """The client's order to an autokexec: stop the OS and reboot into the ramdisk."""
 
     nonce: bytes
@@ -152,8 +147,7 @@ class Order:
         return cls(*_NONCES.unpack_from(body_of(data, Type.ORDER, _NONCES.size + PROOF_SIZE)))
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """An autokexec's answer to an ORDER: its OS stops in `delay` seconds."""
 
     nonce: bytes
@@ -170,8 +164,7 @@ class Accepted:
         return cls(*_ACCEPTED.unpack_from(body))
 
 
-@dataclass(frozen=True)
-class Mismatch:
+class Mismatch(NamedTuple):
     """The client's remark on an OFFER: it was made with another key."""
 
     nonce: bytes

@@ -1,4 +1,4 @@
-"""Trees with a Debian in them: made by debootstrap, worked in by systemd-nspawn.
+"""Trees with a Debian in them, worked in by systemd-nspawn.
 
 Both the ramdisk and the demo's laptop start from the same base tree, which is made once and kept
 as a tar file in the cache, beside the downloaded packages.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stiefelsystem import files
 from stiefelsystem.console import StiefelError, say, step
+from stiefelsystem.host.bootstrap import COMPONENTS, SUITE, bootstrap, host_mirror
 from stiefelsystem.run import run
 
-SUITE = "trixie"
 # What the ramdisk and the demo's laptop have in common.
 BASE_PACKAGES = (
     "iproute2",
@@ -30,6 +30,8 @@ BASE_PACKAGES = (
 )
 # What a tree was made of, inside it, so that the record can't outlive it.
 _RECIPE = "etc/stiefelsystem/recipe"
+# Its packages, with their versions and hashes.
+MANIFEST = "etc/stiefelsystem/packages"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -41,81 +43,96 @@ def architecture() -> str:
     return _ARCHITECTURES[machine]
 
 
-def host_mirror() -> str | None:
-    """The Debian mirror in this machine's apt configuration, None where there is none."""
-    if shutil.which("apt-get") is None:
-        return None
-    columns = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
-    done = run(
-        ["apt-get", "indextargets", "--format", columns, "Created-By: Packages"], check=False
-    )
-    for line in done.stdout.splitlines():
-        origin, label, uri = line.split("|", 2)
-        if origin == label == "Debian":
-            return uri
-    return None
+@dataclass(frozen=True)
+class Supply:
+    """Where packages come from: a mirror (None: this machine's own, or else the tool's default),
+    and the cache, in which base trees and downloads are kept.
+
+    `offline` takes the cache alone. `refresh` asks the mirror for the newest packages.
+    """
+
+    cache: Path
+    mirror: str | None = None
+    offline: bool = False
+    refresh: bool = False
 
 
-def base_tree(tree: Path, *, cache: Path, mirror: str | None) -> None:
-    """Make a new base tree at `tree`, from the cache if it has one."""
-    mirror = mirror or host_mirror()
-    recipe = "\n".join((SUITE, architecture(), mirror or "", *BASE_PACKAGES))
+def base_tree(tree: Path, supply: Supply) -> None:
+    """Make a new base tree at `tree`, from the cache if it has one and is not to be refreshed."""
+    cache = supply.cache
+    mirror = supply.mirror or host_mirror()
+    recipe = "\n".join((SUITE, *COMPONENTS, architecture(), mirror or "", *BASE_PACKAGES))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     archive = cache / f"base-{SUITE}-{digest}.tar"
     remove_tree(tree)
-    if archive.exists():
+    if archive.exists() and not supply.refresh:
         tree.mkdir(parents=True)
         with step("unpack the base system"):
             run(["tar", "--extract", "--numeric-owner", "--file", archive, "--directory", tree])
         return
-    with step("debootstrap the base system"):
-        _debootstrap(tree, cache=cache, mirror=mirror)
+    if supply.offline:
+        raise StiefelError(
+            f"the cache {cache} has no base system", hint="build once without --offline"
+        )
+    with step("make the base system"):
+        log = cache / "bootstrap.log"
+        bootstrap(tree, BASE_PACKAGES, archives=_archives(cache), log=log, mirror=mirror)
+        # What is installed later comes from the same state of the mirror.
+        nspawn(tree, ["apt-get", "update", "--quiet"])
     new = archive.with_suffix(".new")
     options = ["--numeric-owner", "--one-file-system"]
     run(["tar", "--create", *options, "--file", new, "--directory", tree, "."])
     new.rename(archive)
 
 
-def _debootstrap(tree: Path, *, cache: Path, mirror: str | None) -> None:
-    packages = cache / "packages"
-    packages.mkdir(parents=True, exist_ok=True)
-    log = cache / "debootstrap.log"
-    options = [f"--cache-dir={packages.resolve()}", f"--include={','.join(BASE_PACKAGES)}"]
-    source = [mirror] if mirror else []
-    # In namespaces of its own: what debootstrap mounts and starts goes when it goes, however.
-    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    command = [*alone, "debootstrap", "--force-check-gpg", "--variant=minbase", *options]
-    with log.open("w") as output:
-        done = run([*command, SUITE, str(tree), *source], log=output, check=False)
-    if done.returncode != 0:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise StiefelError(
-            f"debootstrap of {SUITE} failed: {' '.join(last)}",
-            hint=f"see {log}; --debian-mirror chooses another mirror",
-        )
+def _archives(cache: Path) -> Path:
+    """Where downloaded packages are kept, for all tools."""
+    archives = cache / "archives"
+    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    return archives
 
 
-def packaged_tree(tree: Path, packages: Sequence[str], *, cache: Path, mirror: str | None) -> None:
+def packaged_tree(tree: Path, packages: Sequence[str], supply: Supply) -> None:
     """Make a tree that is the base and `packages`, unless there is just that already.
 
     It is made beside its place, so that after an interruption there is either none or a whole one.
     """
-    recipe = "\n".join((SUITE, *BASE_PACKAGES, *packages)) + "\n"
-    if (tree / _RECIPE).exists() and (tree / _RECIPE).read_text() == recipe:
+    recipe = "\n".join((SUITE, *BASE_PACKAGES, "", *packages)) + "\n"
+    present = tree / _RECIPE
+    if present.exists() and present.read_text() == recipe and not supply.refresh:
         say(f"{tree.name}: its packages are as they should be")
         return
     new = tree.with_suffix(".new")
-    files.make_folder(cache)
+    files.make_folder(supply.cache)
     files.make_folder(tree.parent)
-    base_tree(new, cache=cache, mirror=mirror)
+    base_tree(new, supply)
     with step(f"{tree.name}: install {len(packages)} packages and what they need"):
-        install(new, packages, cache=cache)
+        install(new, packages, supply)
     with step(f"{tree.name}: compile Python's library"):
         libraries = (f"/{path.relative_to(new)}" for path in new.glob("usr/lib/python3.*"))
         compile_python(new, "/usr/lib/python3", *libraries)
+    files.write(new / MANIFEST, _manifest(new))
     files.write(new / _RECIPE, recipe)
     remove_tree(tree)
     new.rename(tree)
+
+
+def _manifest(tree: Path) -> str:
+    """The packages of a tree, one a line: name, version, architecture, SHA-256 of the package.
+
+    The last is what the mirror's signed index says, or `-` for a package that it does not know.
+    """
+    show = ["dpkg-query", "--show", "--showformat=${Package} ${Version} ${Architecture}\\n"]
+    installed = [line.split() for line in nspawn(tree, show).splitlines()]
+    exact = [f"{name}={version}" for name, version, _ in installed]
+    known = nspawn(tree, ["sh", "-c", 'apt-cache show "$@" 2>/dev/null || true', "sh", *exact])
+    digests = {}
+    for stanza in known.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
+        if "SHA256" in fields:
+            digests[fields["Package"], fields["Version"]] = fields["SHA256"]
+    lines = [(*one, digests.get((one[0], one[1]), "-")) for one in installed]
+    return "".join(f"{' '.join(line)}\n" for line in sorted(lines))
 
 
 def compile_python(tree: Path, *folders: str) -> None:
@@ -135,6 +152,7 @@ def nspawn(
     binds: Mapping[Path, str] | None = None,
     text: str | None = None,
     env: Mapping[str, str] | None = None,
+    network: bool = True,
 ) -> str:
     """Run a program inside `tree` and return its output; `binds` maps host folders into it."""
     options = [
@@ -142,6 +160,7 @@ def nspawn(
         for source, target in (binds or {}).items()
     ]
     options += [f"--setenv={name}={value}" for name, value in (env or {}).items()]
+    options += [] if network else ["--private-network"]
     options += ["--quiet", "--pipe", "--resolv-conf=replace-host", f"--directory={tree}"]
     return run(["systemd-nspawn", *_unregistered(), *options, *argv], text=text).stdout
 
@@ -159,17 +178,22 @@ def _unregistered() -> list[str]:
     return options if Path("/run/systemd/system").is_dir() else [*options, "--keep-unit"]
 
 
-def install(tree: Path, packages: Sequence[str], *, cache: Path) -> None:
+def install(tree: Path, packages: Sequence[str], supply: Supply) -> None:
     """Install packages inside `tree`; what is downloaded is kept in the cache."""
-    archives = cache / "archives"
-    (archives / "partial").mkdir(parents=True, exist_ok=True)
-    inside = {archives: "/var/cache/apt/archives"}
+    inside = {_archives(supply.cache): "/var/cache/apt/archives"}
     # INITRD=No: a kernel makes no initrd now; who wants one asks for it when all is in place.
     noninteractive = {"DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
-    nspawn(tree, ["apt-get", "update", "--quiet"], env=noninteractive)
-    options = ["--quiet", "--yes", "--no-install-recommends"]
-    options += ["-o", "APT::Keep-Downloaded-Packages=true", "-o", "Dpkg::Options::=--force-confold"]
-    nspawn(tree, ["apt-get", "install", *options, *packages], binds=inside, env=noninteractive)
+    command = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends"]
+    command += ["-o", "APT::Keep-Downloaded-Packages=true", "-o", "Dpkg::Options::=--force-confold"]
+    command += ["--no-download"] if supply.offline else []
+    try:
+        nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
+    except StiefelError:
+        if supply.offline:
+            raise
+        # The mirror may have gone on since the base system was made.
+        nspawn(tree, ["apt-get", "update", "--quiet"], env=noninteractive)
+        nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
 
 
 def remove_tree(tree: Path) -> None:

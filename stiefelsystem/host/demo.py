@@ -14,7 +14,8 @@ from pathlib import Path
 
 from stiefelsystem import cmdline, config, files, keys
 from stiefelsystem.console import StiefelError, say, step
-from stiefelsystem.host import laptop, pack, terminal, tree, vm
+from stiefelsystem.host import build, laptop, pack, terminal, tree, vm
+from stiefelsystem.host.debian import Supply
 from stiefelsystem.host.laptop import MIB, PARTITIONS, PASSWORD, Laptop, Partition
 from stiefelsystem.host.stamps import Stamp
 from stiefelsystem.host.vm import Hardware, VirtualMachine
@@ -98,12 +99,11 @@ def prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
     """Make whatever of the ramdisk and the laptop there is not yet."""
     keys.create(settings.paths.key)
     image = settings.paths.cpio
-    own_parts = (tree.SOURCE / "initrd", tree.SOURCE / "stiefelsystem")
+    own_parts = [tree.SOURCE / name for name in ("initrd", "modules", "stiefelsystem")]
     stamp = Stamp(image, text, settings.paths.key, *own_parts)
     if not stamp.is_current():
         stamp.remove()
-        tree.build(settings, mirror=mirror)
-        pack.pack(settings, image=image, filter_command=pack.compressor(settings))
+        build.build(settings, Supply(settings.paths.cache, mirror))
         stamp.write()
     return laptop.build(settings, text, mirror=mirror)
 

@@ -1,112 +1,123 @@
-"""Which of the kernel's modules go into the ramdisk: classes, each with its reason, and their
-dependencies."""
+"""The kernel's modules for the ramdisk: some classes, with their dependencies and firmware."""
 
 from __future__ import annotations
 
 import lzma
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from stiefelsystem.console import StiefelError
+from stiefelsystem.host.modules import Class, Why
 from stiefelsystem.run import run
 
-# Globs below /usr/lib/modules/VERSION/kernel. A folder takes what is below it.
-CLASSES = (
-    # The link: wired NICs on PCI, USB and thunderbolt, and their PHYs.
-    "drivers/net/ethernet",
-    "drivers/net/mdio",
-    "drivers/net/phy",
-    "drivers/net/pcs",
-    "drivers/net/thunderbolt",
-    "drivers/net/usb",
-    "drivers/net/virtio_net.ko*",
-    # The laptop's disk.
-    "drivers/ata",
-    "drivers/block/loop.ko*",
-    "drivers/block/virtio_blk.ko*",
-    "drivers/mmc",
-    "drivers/nvme/host",
-    "drivers/pci/controller/vmd.ko*",
-    "drivers/scsi/scsi_mod.ko*",
-    "drivers/scsi/sd_mod.ko*",
-    "drivers/scsi/sr_mod.ko*",
-    "drivers/scsi/virtio_scsi.ko*",
-    "drivers/ufs",
-    "drivers/usb/storage",
-    # Its layers, and the throwaway snapshot of the boot partition.
-    "drivers/md/dm-crypt.ko*",
-    "drivers/md/dm-mod.ko*",
-    "drivers/md/dm-snapshot.ko*",
-    # What /boot may be.
-    "fs/autofs",  # systemd asks for it
-    "fs/btrfs",
-    "fs/ext4",
-    "fs/fat",
-    "fs/nls",
-    "fs/xfs",
-    # The way to both: buses, keyboards, VMs, hardware random numbers.
-    "drivers/char/hw_random",
-    "drivers/hid/hid-generic.ko*",
-    "drivers/hid/hid.ko*",
-    "drivers/hid/usbhid",
-    "drivers/input/keyboard",
-    "drivers/input/serio",
-    "drivers/thunderbolt",
-    "drivers/usb/core",
-    "drivers/usb/host",
-    "drivers/virtio",
-    # AES and CRCs of the filesystems and of LUKS.
-    "arch/*/crypto",
-    "crypto",
-    "lib",
-)
+_UPDATES = "updates"
+# Of these indexes, modprobe reads the binary forms.
+_TEXT = ("modules.alias", "modules.dep", "modules.order", "modules.symbols")
 
 
-def select(modules: Path, to: Path) -> None:
-    """Copy the chosen modules of `modules` (…/usr/lib/modules/VERSION) below `to`, uncompressed.
+class KernelModules:
+    """The modules of one kernel in the ramdisk's tree, with the reason for each that is chosen.
 
-    Uncompressed, since the ramdisk is compressed as a whole, much better than file by file. The
-    signatures, which Secure Boot wants, stay. `to` becomes the root of a tree with the same paths.
+    Names are paths below the kernel's module folder, compressed or not: `kernel/fs/xfs/xfs.ko.xz`.
     """
-    version = modules.name
-    target = to / "usr/lib/modules" / version
-    chosen = _chosen(modules)
-    for name in sorted(chosen | _dependencies(modules, chosen)):
-        _copy(modules / name, target / name)
-    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
-        if (modules / name).exists():
-            shutil.copy(modules / name, target / name)
-    # depmod looks below BASE/lib/modules.
-    (to / "lib").symlink_to("usr/lib")
-    run(["depmod", "-b", to, version])
-    (to / "lib").unlink()
+
+    def __init__(self, tree: Path, version: str, classes: Iterable[Class]) -> None:
+        self._tree = tree
+        self._folder = tree / "usr/lib/modules" / version
+        self._version = version
+        self._dependencies = self._read_dependencies()
+        self.reasons = self._choose(classes)
+
+    def lay_out(self, to: Path) -> dict[str, Why]:
+        """Copy the chosen modules below `to`, with their firmware; returns the reason of each file.
+
+        Modules are stored uncompressed, since the ramdisk is compressed as a whole, much better
+        than file by file. Their signatures, which Secure Boot wants, stay. `to` becomes the root of
+        a tree with the same paths.
+        """
+        target = to / "usr/lib/modules" / self._version
+        reasons = {}
+        for name, reason in sorted(self.reasons.items()):
+            copy = target / name.removesuffix(".xz").removesuffix(".zst")
+            _copy(self._folder / name, copy)
+            reasons[str(copy.relative_to(to))] = reason
+        reasons |= self._copy_firmware(to, [to / name for name in reasons])
+        for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+            if (self._folder / name).exists():
+                shutil.copy(self._folder / name, target / name)
+        # depmod looks below BASE/lib/modules.
+        (to / "lib").symlink_to("usr/lib")
+        run(["depmod", "-b", to, self._version])
+        (to / "lib").unlink()
+        for name in _TEXT:
+            (target / name).unlink(missing_ok=True)
+        for index in target.glob("modules.*"):
+            reasons[str(index.relative_to(to))] = Why("the index of the kernel's modules")
+        return reasons
+
+    def _choose(self, classes: Iterable[Class]) -> dict[str, Why]:
+        """The reason of each chosen module; the first class that names it counts."""
+        chosen: dict[str, Why] = {}
+        for file in sorted((self._folder / _UPDATES).rglob("*.ko*")):
+            chosen[str(file.relative_to(self._folder))] = Why("built for this ramdisk")
+        built = {_stem(name) for name in chosen}
+        for one in classes:
+            for pattern in one.kernel_modules:
+                for name in self._found(pattern):
+                    if _stem(name) not in built:
+                        chosen.setdefault(name, Why(one.reason))
+        if not chosen:
+            raise StiefelError(
+                f"no kernel modules in {self._folder}", hint="build the ramdisk's tree again"
+            )
+        for name in list(chosen):
+            for dependency in self._dependencies.get(name, []):
+                if _stem(dependency) not in built:
+                    chosen.setdefault(
+                        dependency, Why("what other modules need", f"{_stem(name)} does")
+                    )
+        return chosen
+
+    def _found(self, pattern: str) -> list[str]:
+        """The modules that a glob names, or that lie in the folders that it names."""
+        found = []
+        for path in sorted((self._folder / "kernel").glob(pattern)):
+            files = sorted(path.rglob("*.ko*")) if path.is_dir() else [path]
+            found += [str(file.relative_to(self._folder)) for file in files]
+        return found
+
+    def _read_dependencies(self) -> dict[str, list[str]]:
+        """modules.dep: depmod(8), `module: dependency …`, the dependencies' own included."""
+        found = {}
+        for line in (self._folder / "modules.dep").read_text().splitlines():
+            module, _, dependencies = line.partition(":")
+            found[module] = dependencies.split()
+        return found
+
+    def _copy_firmware(self, to: Path, modules: list[Path]) -> dict[str, Why]:
+        """Copy what the modules say that they load, as far as a package of the tree has it."""
+        reasons = {}
+        firmware = self._tree / "usr/lib/firmware"
+        for module in modules:
+            wanted = run(["modinfo", "--field=firmware", module]).stdout.split()
+            for pattern in wanted:
+                for source in sorted(firmware.glob(pattern)):
+                    copy = to / source.relative_to(self._tree)
+                    _copy(source, copy)
+                    reasons[str(copy.relative_to(to))] = Why("firmware", f"for {module.stem}")
+        return reasons
 
 
-def _chosen(modules: Path) -> set[str]:
-    chosen: set[str] = set()
-    for pattern in CLASSES:
-        for found in (modules / "kernel").glob(pattern):
-            files = found.rglob("*.ko*") if found.is_dir() else [found]
-            chosen |= {str(file.relative_to(modules)) for file in files}
-    if not chosen:
-        raise StiefelError(f"no kernel modules in {modules}", hint="build the ramdisk's tree again")
-    return chosen
-
-
-def _dependencies(modules: Path, chosen: set[str]) -> set[str]:
-    """All that modules.dep (depmod(8): `module: dependency …`, transitive) names for `chosen`."""
-    needed: set[str] = set()
-    for line in (modules / "modules.dep").read_text().splitlines():
-        module, _, dependencies = line.partition(":")
-        if module in chosen:
-            needed.update(dependencies.split())
-    return needed
+def _stem(name: str) -> str:
+    return Path(name).name.partition(".")[0].replace("-", "_")
 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.suffix == ".xz":
-        with lzma.open(source) as packed, target.with_suffix("").open("wb") as file:
+    if source.suffix == ".xz" and ".ko" in source.name:
+        with lzma.open(source) as packed, target.open("wb") as file:
             shutil.copyfileobj(packed, file)
     else:
-        shutil.copy(source, target)
+        shutil.copyfile(source, target)
+    target.chmod(0o644)

@@ -80,7 +80,7 @@ def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
     tree = folder / "laptop-tree"
     files.make_folder(folder)
     packages = [name.format(architecture=debian.architecture()) for name in _PACKAGES]
-    debian.packaged_tree(tree, packages, cache=config.paths.cache, mirror=mirror)
+    debian.packaged_tree(tree, packages, debian.Supply(config.paths.cache, mirror))
     with step("laptop: install stiefelsystem, and make its initrd"):
         _configure(tree)
         installer.install(tree, config=config, config_text=config_text)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stiefelsystem import cpio, files
 from stiefelsystem.config import Config
-from stiefelsystem.console import StiefelError, say, step, warn
-from stiefelsystem.host import kernel_modules, modules, tree
-from stiefelsystem.run import pipe_into
+from stiefelsystem.console import say, step
+from stiefelsystem.host import debian, layers, modules, tree, treemap
+from stiefelsystem.host import report as tables
+from stiefelsystem.host.kernel_modules import KernelModules
+from stiefelsystem.host.modules import Why
+from stiefelsystem.host.report import Item
+from stiefelsystem.host.selection import Exclusions, Selection
 
-# Mount points: their contents are the build's, never the ramdisk's.
-_EMPTY = ("/dev/*", "/proc/*", "/run/*", "/sys/*", "/tmp/*")
 _QUICK = ("zstd", "-T0", "-3")
 _SECRET = (tree.KEY_PATH, "etc/shadow")
+_OWN = "our own files"
 
 
 def kernel_of(image: Path) -> Path:
@@ -31,6 +34,11 @@ def secrets_of(image: Path) -> Path:
     return image.with_suffix(".key.cpio")
 
 
+def packages_of(image: Path) -> Path:
+    """Where the list of the Debian packages that an image is made of lies."""
+    return image.with_suffix(".packages")
+
+
 def compressor(config: Config) -> tuple[str, ...]:
     """The configured compressor; the module `debug` may prefer a quick one."""
     if config.debug and config.debug.faster_compressor:
@@ -38,36 +46,113 @@ def compressor(config: Config) -> tuple[str, ...]:
     return config.initrd.packing.compressor_argv
 
 
+@dataclass(frozen=True)
+class Parts:
+    """All that an image is made of, chosen: the tree's files, and the kernel's modules."""
+
+    selection: Selection
+    modules: Path  # the root of the folder where they are laid out
+    module_reasons: dict[str, Why]
+    own: dict[str, Path]  # files of ours, by their names in the image
+
+    def items(self) -> Iterator[Item]:
+        """Every file of the image, with its size, its package and its reason."""
+        for name, path in self.selection.entries():
+            if path.is_file() and not path.is_symlink():
+                package = self.selection.packages.owner(self.selection.sources.get(name, name))
+                reason = self.selection.taken[name].kind
+                yield Item(name, path.stat().st_size, package or "made here", reason)
+        for name, why in self.module_reasons.items():
+            package = "firmware" if "/firmware/" in name else "kernel modules"
+            yield Item(name, (self.modules / name).stat().st_size, package, why.kind)
+        for name, path in self.own.items():
+            if path.is_file() and not path.is_symlink():
+                yield Item(name, path.stat().st_size, "stiefelsystem", _OWN)
+
+
+@contextmanager
+def chosen(config: Config) -> Iterator[Parts]:
+    """Choose what the image is made of; the kernel's modules lie in a folder of their own for as
+    long as the block runs."""
+    source = config.paths.initrd
+    tree.require_tree(source)
+    contents = modules.contents(config, debian.architecture())
+    debug = config.debug
+    if debug and debug.dont_exclude_paths:
+        contents = contents.with_nothing_left_out()
+    own = {name: source / name for name in tree.own_files(source)}
+    apart = dict.fromkeys(own, Why(_OWN))
+    apart |= dict.fromkeys(_SECRET, Why("what is secret", "in the small archive beside the image"))
+    packing = config.initrd.packing
+    with tempfile.TemporaryDirectory(prefix="stiefel-modules-") as folder:
+        with step("choose what is packed"):
+            everything = debug is not None and debug.dont_exclude_packages
+            selection = Selection(source, contents, apart=apart, everything=everything)
+            selection.exclude(Exclusions(packing.exclude_paths, packing.exclude_packages))
+        with step("choose kernel modules and their firmware"):
+            kernel = KernelModules(source, tree.kernel_version(source), contents.take)
+            reasons = kernel.lay_out(Path(folder))
+        yield Parts(selection, Path(folder), reasons, own)
+
+
 def pack(config: Config, *, image: Path, filter_command: Sequence[str]) -> None:
-    """Write `image`, its kernel and its secrets, each replaced as a whole.
+    """Write `image`, its kernel, its secrets and its list of packages, each replaced as a whole.
 
     `image` holds nothing secret; the secrets have mode 0600, and both together are the ramdisk.
     """
     source = config.paths.initrd
-    tree.require_tree(source)
-    version = _kernel_version(source)
-    exclusions = modules.exclusions(config)
     files.make_folder(image.parent)
-    with tempfile.TemporaryDirectory(prefix="stiefel-modules-") as name:
-        chosen = Path(name)
-        with step("choose kernel modules"):
-            kernel_modules.select(source / "usr/lib/modules" / version, chosen)
-        with (
-            step(f"pack and compress with {filter_command[0]}"),
-            files.replacing(image) as out,
-            pipe_into(filter_command, out) as packed,
-        ):
-            writer = cpio.Writer(packed)
-            for path in _included(source, exclusions):
-                writer.add_path(str(path.relative_to(source)), path)
-            for path in _walk(chosen / "usr/lib/modules"):
-                writer.add_path(str(path.relative_to(chosen)), path)
-            writer.close()
-    with files.replacing(kernel_of(image)) as out, _kernel(source, version).open("rb") as kernel:
+    with chosen(config) as parts:
+        write_image(parts, image, filter_command, cache=config.paths.cache)
+    version = tree.kernel_version(source)
+    with (
+        files.replacing(kernel_of(image)) as out,
+        tree.kernel(source, version).open("rb") as kernel,
+    ):
         shutil.copyfileobj(kernel, out)
+    files.write(packages_of(image), (source / debian.MANIFEST).read_text())
     files.write(secrets_of(image), _secrets(source), mode=0o600)
-    files.belongs_to_invoker(image, kernel_of(image), secrets_of(image))
+    files.belongs_to_invoker(*(f(image) for f in (Path, kernel_of, packages_of, secrets_of)))
     say(f"{image}: {image.stat().st_size / 1e6:.1f} MB")
+
+
+def write_image(parts: Parts, image: Path, filter_command: Sequence[str], *, cache: Path) -> None:
+    """Write the image as layers: what changes seldom first, our own files last."""
+    module_entries = [
+        (str(path.relative_to(parts.modules)), path)
+        for path in sorted(parts.modules.rglob("*"), key=lambda path: path.parts)
+    ]
+    own_entries = _with_folders(parts.own)
+    wanted = {
+        "the system": parts.selection.entries(),
+        "kernel modules": module_entries,
+        _OWN: own_entries,
+    }
+    made = [
+        layers.compressed(name, entries, command=filter_command, cache=cache)
+        for name, entries in wanted.items()
+    ]
+    with files.replacing(image) as out:
+        layers.join(made, out)
+
+
+def explain(config: Config, path: str) -> str:
+    """Why a path is in the image, or why it is not."""
+    with chosen(config) as parts:
+        name = path.lstrip("/")
+        for found, reason in parts.module_reasons.items():
+            if found == name or Path(found).name == name:
+                return f"/{found} is in: {reason}"
+        return parts.selection.explain(path)
+
+
+def _with_folders(own: dict[str, Path]) -> list[tuple[str, Path]]:
+    """Files of the tree with the folders above them, in the order of an archive."""
+    found = dict(own)
+    for name, path in own.items():
+        parents = zip(Path(name).parents, path.parents, strict=False)
+        found |= {str(folder): real for folder, real in parents if str(folder) != "."}
+    return sorted(found.items(), key=lambda entry: entry[0].split("/"))
 
 
 def _secrets(source: Path) -> bytes:
@@ -76,74 +161,13 @@ def _secrets(source: Path) -> bytes:
     return cpio.archive([folder, *entries])
 
 
-def _kernel(source: Path, version: str) -> Path:
-    return source / "boot" / f"vmlinuz-{version}"
-
-
-def _kernel_version(source: Path) -> str:
-    """The one kernel version in the tree that has both an image and modules."""
-    found = [path.name for path in (source / "usr/lib/modules").glob("*")]
-    versions = sorted(name for name in found if _kernel(source, name).exists())
-    if len(versions) != 1:
-        raise StiefelError(
-            f"{source} has {len(versions)} kernels, not one: {' '.join(versions)}",
-            hint="remove the tree and run ./create-initrd-nspawn again",
-        )
-    return versions[0]
-
-
-def _included(source: Path, exclusions: modules.Exclusions) -> Iterator[Path]:
-    """The tree's files in the order of their names, without what is excluded.
-
-    An exclusion that excludes nothing is reported: it is misspelt, or no longer needed.
-    """
-    patterns = {*exclusions.paths, *_EMPTY, *(f"/{name}" for name in _SECRET)}
-    owned, unknown = _owned_by(source, exclusions.packages)
-    used: set[str] = set()
-    for path in _walk(source, patterns, used):
-        if str(path.relative_to(source)) not in owned or path.is_dir():
-            yield path
-    for pattern in exclusions.paths:
-        if pattern not in used:
-            warn(f"exclude-paths: nothing in the ramdisk matches {pattern}")
-    for name in unknown:
-        warn(f"exclude-packages: there is no package {name} in the ramdisk")
-
-
-def _walk(
-    folder: Path, excluded: set[str] | None = None, used: set[str] | None = None, at: str = ""
-) -> Iterator[Path]:
-    """`folder`'s contents, sorted, a folder before what is in it; matches are noted in `used`."""
-    if not at:
-        yield folder
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name = f"{at}/{entry.name}"
-        matching = [pattern for pattern in excluded or () if fnmatch.fnmatchcase(name, pattern)]
-        if used is not None:
-            used.update(matching)
-        if matching:
-            continue
-        yield Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), excluded, used, name)
-
-
-def _owned_by(source: Path, packages: Sequence[str]) -> tuple[set[str], list[str]]:
-    """What dpkg knows as files of `packages` (globs), and the names that it does not know."""
-    owned: set[str] = set()
-    unknown = []
-    info = source / "var/lib/dpkg/info"
-    for package in packages:
-        lists = [*info.glob(f"{package}.list"), *info.glob(f"{package}:*.list")]
-        if not lists:
-            unknown.append(package)
-        for listing in lists:
-            owned.update(_merged(line) for line in listing.read_text().splitlines())
-    return owned, unknown
-
-
-def _merged(path: str) -> str:
-    """A path of dpkg's as it stands in a merged-/usr tree, where /bin is a link to /usr/bin."""
-    relative = path.lstrip("/")
-    first = relative.partition("/")[0]
-    return f"usr/{relative}" if first in ("bin", "lib", "lib64", "sbin") else relative
+def report(config: Config, *, picture: Path | None) -> str:
+    """What makes the image large, as a table, and as a picture where one is wanted."""
+    with chosen(config) as parts:
+        items = list(parts.items())
+    image = config.paths.cpio
+    if picture:
+        files.write(picture, treemap.svg(items, title=f"the ramdisk {image.name}"))
+        files.belongs_to_invoker(picture)
+    size = image.stat().st_size if image.exists() else None
+    return tables.table(items, compressed=size)

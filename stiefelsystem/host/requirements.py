@@ -34,6 +34,7 @@ _PACKAGES = {
     "qemu-system-x86_64": ("qemu-system-x86", "qemu-base", "qemu-system-x86", "app-emulation/qemu"),
     "zstd": ("zstd", "zstd", "zstd", "app-arch/zstd"),
     "depmod": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
+    "modinfo": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
     "sfdisk": ("fdisk", "util-linux", "util-linux", "sys-apps/util-linux"),
     "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "sys-fs/e2fsprogs"),
     "yaml.": ("python3-yaml", "python-yaml", "python3-pyyaml", "dev-python/pyyaml"),
@@ -46,7 +47,7 @@ _PACKAGES = {
 }
 
 BUILD = ("debootstrap", _KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
-PACK = ("zstd", "depmod", "yaml.")
+PACK = ("systemd-nspawn", "zstd", "depmod", "modinfo", "yaml.")
 VM = ("qemu-system-x86_64",)
 IMAGE = ("sfdisk", "mke2fs")
 

@@ -1,14 +1,22 @@
-"""The ramdisk's tree: a small Debian with our programs in it, from which the image is packed."""
+"""The ramdisk's tree: a small Debian with our programs, from which the image is packed.
+
+It is built in stages: `base` (Debian's packages), `drivers` (what is compiled from sources of its
+own), `files` (ours). What a stage has made is known by what it was made of, so a stage that was
+interrupted is done again, and nothing else.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from stiefelsystem import files, keys
 from stiefelsystem.config import Config
-from stiefelsystem.console import StiefelError, step
-from stiefelsystem.host import debian, modules
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host import debian, modules, sources
+from stiefelsystem.host.debian import Supply
 
 SOURCE = Path(__file__).resolve().parents[2]
 KEY_PATH = "etc/stiefelsystem/aes-key"
@@ -17,19 +25,67 @@ KEY_PATH = "etc/stiefelsystem/aes-key"
 _LAID_OVER = "etc/stiefelsystem/laid-over"
 _COMPLETE = "etc/stiefelsystem/complete"
 _PACKAGE = "usr/lib/python3/dist-packages/stiefelsystem"
+_UNITS = "etc/systemd/system"
+_SIDES = ("stiefel-server", "stiefel-client")
 
 
-def build(config: Config, *, mirror: str | None) -> None:
-    """Build the tree at `paths.workdir-subpaths.initrd`, or bring an existing one up to date."""
+def base(config: Config, supply: Supply) -> None:
+    """Stage `base`: the tree with all the Debian packages that the configuration wants."""
+    wanted = modules.contents(config, debian.architecture())
+    packages = [*wanted.packages_in_part, *wanted.packages]
+    debian.packaged_tree(config.paths.initrd, packages, supply)
+
+
+def drivers(config: Config, supply: Supply) -> None:
+    """Stage `drivers`: whatever the configured modules compile, into the cache."""
+    list(_built(config, supply))
+
+
+def lay_over(config: Config, supply: Supply) -> None:
+    """Stage `files`: our programs and settings in the tree; what an earlier version laid there
+    goes. The tree is complete then."""
     tree = config.paths.initrd
-    keys.create(config.paths.key)
-    packages = modules.packages(config, debian.architecture())
-    debian.packaged_tree(tree, packages, cache=config.paths.cache, mirror=mirror)
+    if not tree.exists():
+        raise StiefelError(f"there is no tree at {tree}", hint="don't skip the stage base")
     (tree / _COMPLETE).unlink(missing_ok=True)
-    with step("lay our files over the tree"):
-        _lay_over(tree)
-        _configure(tree, config)
+    keys.create(config.paths.key)
+    _remove_laid(tree)
+    _lay(tree, config, supply)
+    ignored = shutil.ignore_patterns("host", "__pycache__", "config.py", "checks.py", "schema.py")
+    shutil.copytree(SOURCE / "stiefelsystem", tree / _PACKAGE, ignore=ignored)
+    debian.compile_python(tree, f"/{_PACKAGE}")
+    _configure(tree, config)
     files.write(tree / _COMPLETE, "")
+
+
+def _lay(tree: Path, config: Config, supply: Supply) -> None:
+    """Lay `initrd/`, what was compiled, and the modules' own files and links over the tree."""
+    contents = modules.contents(config, debian.architecture())
+    overlays = [SOURCE / "initrd", *_built(config, replace(supply, offline=True))]
+    copies = {name: folder / name for folder in overlays for name in _files_below(folder)}
+    links = {
+        f"{_UNITS}/{side}.service.wants/{unit}": unit for side in _SIDES for unit in contents.start
+    }
+    # Recorded before it is done, so that no half of it outlives an interruption.
+    laid = sorted((*copies, *contents.files, *links))
+    files.write(tree / _LAID_OVER, "".join(f"{name}\n" for name in laid))
+    for name in laid:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    for name, source in copies.items():
+        shutil.copy(source, tree / name, follow_symlinks=False)
+    for name, text in contents.files.items():
+        files.write(tree / name, text)
+    for name, unit in links.items():
+        (tree / name).symlink_to(f"../{unit}")
+
+
+def own_files(tree: Path) -> Iterator[str]:
+    """What is ours in a complete tree, without what is secret: names without leading slash."""
+    yield from (tree / _LAID_OVER).read_text().splitlines()
+    yield from ("etc/hostname", "etc/machine-id", "init")
+    for path in sorted((tree / _PACKAGE).rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(tree))
 
 
 def require_tree(tree: Path) -> None:
@@ -40,29 +96,48 @@ def require_tree(tree: Path) -> None:
         )
 
 
-def _lay_over(tree: Path) -> None:
-    """Copy `initrd/` and our package into the tree; what an earlier version laid there goes."""
+def kernel_version(tree: Path) -> str:
+    """The one kernel version in the tree that has both an image and modules."""
+    found = [path.name for path in (tree / "usr/lib/modules").glob("*")]
+    versions = sorted(name for name in found if kernel(tree, name).exists())
+    if len(versions) != 1:
+        raise StiefelError(
+            f"{tree} has {len(versions)} kernels, not one: {' '.join(versions)}",
+            hint="run ./create-initrd-nspawn --force base",
+        )
+    return versions[0]
+
+
+def kernel(tree: Path, version: str) -> Path:
+    """The kernel's image in the tree."""
+    return tree / "boot" / f"vmlinuz-{version}"
+
+
+def _built(config: Config, supply: Supply) -> Iterator[Path]:
+    """The folders with what the configured modules compile."""
+    for name, source in modules.contents(config, debian.architecture()).sources.items():
+        yield sources.built(
+            name,
+            source,
+            kernel=kernel_version(config.paths.initrd),
+            workplace=config.paths.initrd_devel,
+            supply=supply,
+        )
+
+
+def _remove_laid(tree: Path) -> None:
     record = tree / _LAID_OVER
-    if record.exists():
-        for name in record.read_text().splitlines():
-            (tree / name).unlink(missing_ok=True)
+    for name in record.read_text().splitlines() if record.exists() else ():
+        (tree / name).unlink(missing_ok=True)
     shutil.rmtree(tree / _PACKAGE, ignore_errors=True)
-    overlay = SOURCE / "initrd"
-    laid = sorted(
-        str(path.relative_to(overlay))
-        for path in overlay.rglob("*")
+
+
+def _files_below(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
         if path.is_symlink() or path.is_file()
     )
-    for name in laid:
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).unlink(missing_ok=True)
-        shutil.copy(overlay / name, tree / name, follow_symlinks=False)
-    package = SOURCE / "stiefelsystem"
-    shutil.copytree(
-        package, tree / _PACKAGE, ignore=shutil.ignore_patterns("host", "__pycache__", "config.py")
-    )
-    debian.compile_python(tree, f"/{_PACKAGE}")
-    files.write(record, "\n".join(laid) + "\n")
 
 
 def _configure(tree: Path, config: Config) -> None:

@@ -10,9 +10,8 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.framing import FRAME_SIZE, Opener
@@ -33,8 +32,7 @@ class ArchiveError(StiefelError):
     """The server sent something that is not a boot archive."""
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """A verified boot archive; its files lie in a folder."""
 
     kernel: Path

@@ -1,41 +1,43 @@
-"""The desktop's part: find the laptop, get its kernel and initrd, and start them."""
+"""The desktop's part: find the laptop, get its kernel and initrd, and start them.
+
+Only what a search needs is imported at the start, the rest while the laptop is waited for: on a
+slow machine, imports take seconds.
+"""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from stiefelsystem import cmdline, interfaces, kexec, keys
-from stiefelsystem.console import StiefelError, run_main, say
-from stiefelsystem.datagram import Peer
-from stiefelsystem.ramdisk.archive import ArchiveError, Received
-from stiefelsystem.ramdisk.fetch import fetch
+from stiefelsystem import keys
+from stiefelsystem.console import StiefelError, keep_in_kernel_log, run_main, say
 from stiefelsystem.ramdisk.search import Search
-from stiefelsystem.run import run
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
+# How often, and how long, a laptop is asked whose disk is not there yet.
+_NOT_YET_PAUSE = 1.0
+_NOT_YET_SECONDS = 60.0
+
+
+class Options(NamedTuple):
+    """What the command line can change."""
+
+    cmdline: str | None = None
+    key: Path = Path("/etc/stiefelsystem/aes-key")
+    receive: Path | None = None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="stiefel-client", description=__doc__)
-    parser.add_argument("--cmdline", help="use this instead of the kernel's command line")
-    parser.add_argument("--key", type=Path, default=Path("/etc/stiefelsystem/aes-key"))
-    parser.add_argument(
-        "--receive", type=Path, metavar="DIR", help="put what is received there, and start nothing"
-    )
-    args = parser.parse_args()
-
+    options = _options()
     say("this machine will run the laptop's OS")
-    key = keys.load(args.key)
-    extra = cmdline.inner(args.cmdline or cmdline.running())
+    key = keys.load(options.key)
     pause = _FIRST_PAUSE
     while True:
         try:
-            _attempt(key, extra, args.receive)
+            _attempt(key, options)
             return 0
         except StiefelError as error:
             say(str(error))
@@ -48,45 +50,48 @@ def main() -> int:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _attempt(key: bytes, extra: str, receive: Path | None) -> None:
+def _options() -> Options:
+    if len(sys.argv) == 1:  # as systemd starts us: no need to wait for argparse
+        keep_in_kernel_log("stiefel-client")
+        return Options()
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="stiefel-client", description=__doc__)
+    parser.add_argument("--cmdline", help="use this instead of the kernel's command line")
+    parser.add_argument("--key", type=Path, default=Options().key)
+    parser.add_argument(
+        "--receive", type=Path, metavar="DIR", help="put what is received there, and start nothing"
+    )
+    return Options(**vars(parser.parse_args()))
+
+
+def _attempt(key: bytes, options: Options) -> None:
     """One way from the search to the start, or to the folder `receive`."""
-    found = Search(key).run()
+    search = Search(key)
+    found = search.run(idle=_prepare)
     say(f"the laptop serves on {found.peer.interface}")
-    with tempfile.TemporaryDirectory(prefix="stiefel-", dir=receive or "/var/tmp") as name:
-        started = time.monotonic()
-        answer, received = fetch(key, found, Path(name))
-        seconds = time.monotonic() - started
-        say(f"received and verified kernel and initrd in {seconds:.1f} s")
-        target = _target_cmdline(answer, received, found.peer, extra)
-        if receive is None:
-            _start(received, target)
-        else:
-            for file in (received.kernel, received.initrd):
-                file.replace(receive / file.name)
-            (receive / "cmdline").write_text(target)
+    from stiefelsystem.ramdisk import target
+    from stiefelsystem.ramdisk.fetch import NotYet
+
+    deadline, said = time.monotonic() + _NOT_YET_SECONDS, False
+    while True:
+        try:
+            return target.start(key, found, options.cmdline, options.receive)
+        except NotYet as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                say(f"{error}; asking again")
+            said = True
+        time.sleep(_NOT_YET_PAUSE)
+        found = search.run()
 
 
-def _target_cmdline(answer: dict[str, Any], received: Received, peer: Peer, extra: str) -> str:
-    try:
-        words = cmdline.Link(
-            mac=interfaces.mac(peer.interface),
-            address=str(answer["client"]),
-            server=str(answer["server"]),
-            port=int(answer["port"]),
-            export=str(answer["export"]),
-            sector_size=int(answer["sector_size"]),
-        ).words()
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(f"the laptop's answer lacks what the target needs: {error}") from error
-    return " ".join(part for part in (received.cmdline, words, extra) if part)
+def _prepare() -> None:
+    from stiefelsystem import crypto
+    from stiefelsystem.ramdisk import target  # noqa: F401
 
-
-def _start(received: Received, target: str) -> None:
-    with received.initrd.open("rb") as initrd:
-        kexec.load(received.kernel, initrd, target)
-    say("starting the laptop's OS")
-    # Nothing on this machine has to be stopped: there is only this ramdisk.
-    run(["kexec", "--exec"])
+    crypto.prepare()
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ import fcntl
 import glob
 import os
 import re
-import secrets
 import stat
 import struct
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.run import run
@@ -23,6 +22,10 @@ from stiefelsystem.run import run
 # ioctl numbers of block devices: linux/fs.h.
 _BLKSSZGET = 0x1268
 _BLKFLSBUF = 0x1261
+# How long a disk's driver may take to find it.
+_DRIVER_SECONDS = 20.0
+# How often it is looked whether a device has appeared.
+_LOOK_SECONDS = 0.1
 # A device that does not answer within so many seconds is broken.
 _TIMEOUT = 30.0
 # What the boot partition's replayed journal may grow to, in memory.
@@ -30,25 +33,35 @@ _SNAPSHOT = "stiefel-boot-"
 _SNAPSHOT_SIZE = 256 << 20
 
 
-@dataclass(frozen=True)
-class Disk:
+class Disk(NamedTuple):
     """A disk that may be served."""
 
     path: Path
     sector_size: int
 
 
-def wait_for(path: Path, seconds: float) -> None:
-    """Wait until a device appears: drivers need their time. Raises `StiefelError` at the end."""
+class NotYet(StiefelError):
+    """A device is missing, but its driver may still find it."""
+
+
+def wait_for(path: Path, seconds: float, *, since: float) -> None:
+    """Wait up to `seconds` until a device appears.
+
+    Drivers need their time, which began at `since`, a monotonic time: raises `NotYet` while it
+    lasts, and `StiefelError` when it is over.
+    """
     deadline = time.monotonic() + seconds
     while not path.exists():
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now >= deadline and now - since < _DRIVER_SECONDS:
+            raise NotYet(f"{path} is not there yet; its driver may need some seconds")
+        if now >= deadline:
             raise StiefelError(
-                f"there is no {path} on this machine after {seconds:g} s",
+                f"there is no {path} on this machine after {now - since:.0f} s",
                 hint="check boot.disk and boot.part in config.yaml; /dev/disk/by-id names are "
                 "the same in every OS",
             )
-        time.sleep(0.1)
+        time.sleep(_LOOK_SECONDS)
 
 
 def check(path: Path) -> Disk:
@@ -131,9 +144,11 @@ def boot_folder(part: Path) -> Iterator[Path]:
 def _snapshot(part: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         # A name of its own: a former client's transfer may not have ended yet.
-        name = f"{_SNAPSHOT}{secrets.token_hex(4)}"
+        name = f"{_SNAPSHOT}{os.urandom(4).hex()}"
         changes = stack.enter_context(tempfile.NamedTemporaryFile(prefix="stiefel-snapshot-"))
         changes.truncate(_SNAPSHOT_SIZE)
+        # Nothing asks for these by itself.
+        run(["modprobe", "--all", "loop", "dm-snapshot"], timeout=_TIMEOUT)
         find = ["losetup", "--find", "--show", changes.name]
         loop = run(find, timeout=_TIMEOUT).stdout.strip()
         stack.callback(run, ["losetup", "--detach", loop])

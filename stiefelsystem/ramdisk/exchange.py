@@ -10,9 +10,9 @@ secret and both messages; who learns the shared key later can't read the session
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stiefelsystem import crypto
 from stiefelsystem.messages import (
@@ -34,8 +34,12 @@ except ModuleNotFoundError:
     from Crypto.Protocol.DH import key_agreement
     from Crypto.PublicKey import ECC
 
+# Where the server takes requests, by HTTP.
+PORT = 4644
 # A point of P-256, uncompressed: 4, x, y (SEC 1, 2.3.3).
-_SHARE_SIZE = 65
+_POINT = struct.Struct(">B32s32s")
+_UNCOMPRESSED = 4
+_SHARE_SIZE = _POINT.size
 ID_SIZE = 16
 _REQUEST = struct.Struct(f">{NONCE_SIZE}s{NONCE_SIZE}s{_SHARE_SIZE}s")
 _ANSWER = struct.Struct(f">{ID_SIZE}s{_SHARE_SIZE}s")
@@ -47,8 +51,7 @@ class WrongKeyError(MessageError):
     """The proof was made with another key."""
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(NamedTuple):
     """A session's id, and one key for each direction."""
 
     id: bytes
@@ -90,7 +93,7 @@ def answer_request(key: bytes, request: bytes) -> tuple[bytes, Keys]:
     """The server's half, for a request that `read_request` and the challenges have accepted."""
     _, _, share = _REQUEST.unpack_from(request, len(prefix(Type.SESSION)))
     private = ECC.generate(curve="P-256")
-    identity = secrets.token_bytes(ID_SIZE)
+    identity = os.urandom(ID_SIZE)
     message = prefix(Type.SESSION_ANSWER) + _ANSWER.pack(identity, _share(private))
     # The proof covers the request, too, which is not sent back.
     answer = message + prove(key, request + message)[-PROOF_SIZE:]
@@ -106,9 +109,15 @@ def _share(private: ECC.EccKey) -> bytes:
 def _derive(
     key: bytes, private: ECC.EccKey, share: bytes, transcript: bytes, identity: bytes
 ) -> Keys:
+    # Not by ECC.import_key, which tries, and imports, every format that a key was ever stored in.
+    form, x, y = _POINT.unpack(share)
     try:
+        if form != _UNCOMPRESSED:
+            raise ValueError("not an uncompressed point")
         # Refuses points that are not on the curve, but (0, 0), which the agreement refuses.
-        public = ECC.import_key(share, curve_name="P-256")
+        public = ECC.construct(
+            curve="P-256", point_x=int.from_bytes(x, "big"), point_y=int.from_bytes(y, "big")
+        )
         secret = key_agreement(eph_priv=private, eph_pub=public, kdf=lambda raw: raw)
     except ValueError as error:
         raise MessageError("the peer's share is not a point of P-256") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -141,4 +141,4 @@ def _tcp_sockets(port: int) -> Iterator[tuple[str, str]]:
         _, local, remote, state, *_ = line.split()
         if local.endswith(f":{port:04X}"):
             words = struct.unpack(">4I", bytes.fromhex(remote.partition(":")[0]))
-            yield state, str(ipaddress.IPv6Address(struct.pack("=4I", *words)))
+            yield state, socket.inet_ntop(socket.AF_INET6, struct.pack("=4I", *words))

@@ -2,109 +2,154 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import requests
-import requests.adapters
-import urllib3
+from typing import Any, Self
 
 from stiefelsystem import keys
 from stiefelsystem.console import StiefelError, say
+from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, exchange
 from stiefelsystem.ramdisk.archive import Received
-from stiefelsystem.ramdisk.http import PORT
 from stiefelsystem.ramdisk.search import Found
 
 _CONNECT_SECONDS = 5.0
 # The server may have to wait for its disk before the first byte of an archive.
 _READ_SECONDS = 60.0
 _PROGRESS_SECONDS = 1.0
+# Of an error that quotes the peer; a line of HTTP may have 64 KiB.
+_SHOWN = 200
 
 
-class _NeighbourAdapter(requests.adapters.HTTPAdapter):
-    """Requests since 2.32 hands the URL's host to urllib3 without its brackets, so that urllib3
-    does not know it for an IPv6 address and leaves the "%25" in it, which no resolver takes."""
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> Any:
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        return {**host, "host": f"[{host['host']}]"}, pool
+class NotYet(StiefelError):
+    """The laptop's disk is not there yet, but may come: it is to be asked again."""
 
 
 def fetch(key: bytes, found: Found, folder: Path) -> tuple[dict[str, Any], Received]:
     """Open a session and receive kernel, initrd and command line into `folder`, verified.
 
     Returns the server's answer and the archive. Raises `StiefelError` for whatever the server or
-    the link do wrong, and where another client has the disk.
+    the link do wrong, and where another client has the disk; `NotYet` where it is worth waiting.
     """
-    with requests.Session() as http:
-        http.mount("http://", _NeighbourAdapter())
-        http.trust_env = False  # no proxy stands between two neighbours
+    session = _open_session(keys.subkey(key, keys.SESSION), found)
+    return _boot(session, found, folder)
+
+
+class _Post:
+    """One request to a neighbour, and the body of its answer, to be read; HTTP status 200 only.
+
+    Raises `StiefelError` when the peer goes away, or does not speak HTTP. A trickle of bytes never
+    runs into the limit of a single read, so all of it has to be done within that time, until the
+    limit is lifted.
+    """
+
+    def __init__(self, peer: Peer, path: str, body: bytes) -> None:
+        self._peer = peer
+        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        self._response: http.client.HTTPResponse | None = None
+        self._limit = threading.Timer(_READ_SECONDS, self._cut)
+        self._limit.daemon = True
+        self._limit.start()
         try:
-            session = _open_session(http, keys.subkey(key, keys.SESSION), found)
-            return _boot(http, session, found, folder)
-        except requests.RequestException as error:
-            raise StiefelError(f"the laptop at {found.peer} went away: {error}") from error
+            with self._naming():
+                self._response = self._send(path, body)
+            if self._response.status != 200:
+                raise StiefelError(
+                    f"the laptop refused the request: HTTP status {self._response.status}"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._limit.cancel()
+        self._socket.close()
+        if self._response:
+            self._response.close()  # it has the socket, too
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes of the body; none at its end, or where the peer cut it short."""
+        assert self._response is not None
+        with self._naming():
+            return self._response.read(size)
+
+    def lift_limit(self) -> None:
+        """Allow any time from here on, as long as something comes."""
+        self._limit.cancel()
+
+    def _send(self, path: str, body: bytes) -> http.client.HTTPResponse:
+        # Header and body are sent apart, and must not wait for each other.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(_CONNECT_SECONDS)
+        # Connected here, by the interface's number: http.client would ask a resolver for its name.
+        self._socket.connect((self._peer.address, exchange.PORT, 0, self._peer.ifindex))
+        self._socket.settimeout(_READ_SECONDS)
+        connection = http.client.HTTPConnection(self._peer.address, exchange.PORT)
+        connection.sock = self._socket
+        connection.request("POST", path, body)
+        return connection.getresponse()
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error)[:_SHOWN]
+            raise StiefelError(f"the laptop at {self._peer} went away: {reason}") from error
 
 
-def _url(found: Found, path: str) -> str:
-    # A link-local address needs its interface, whose "%" a URL writes as "%25" (RFC 6874).
-    return f"http://[{found.peer.address}%25{found.peer.interface}]:{PORT}{path}"
-
-
-def _post(http: requests.Session, url: str, body: bytes) -> requests.Response:
-    response = http.post(
-        url,
-        data=body,
-        stream=True,
-        timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-        allow_redirects=False,
-    )
-    if response.status_code != 200:
-        raise StiefelError(f"the laptop refused the request: HTTP status {response.status_code}")
-    return response
-
-
-def _read(response: requests.Response, size: int) -> bytes:
-    try:
-        return response.raw.read(size) or b""
-    except urllib3.exceptions.HTTPError as error:
-        raise requests.ConnectionError(error) from error
-
-
-def _open_session(http: requests.Session, key: bytes, found: Found) -> exchange.Keys:
+def _open_session(key: bytes, found: Found) -> exchange.Keys:
     opening = exchange.Client(key, found.offer)
-    with _post(http, _url(found, "/session"), opening.request) as response:
-        return opening.finish(_read(response, exchange.ANSWER_SIZE + 1))
+    with _Post(found.peer, "/session", opening.request) as response:
+        return opening.finish(response.read(exchange.ANSWER_SIZE + 1))
 
 
-def _boot(
-    http: requests.Session, session: exchange.Keys, found: Found, folder: Path
-) -> tuple[dict[str, Any], Received]:
+def _boot(session: exchange.Keys, found: Found, folder: Path) -> tuple[dict[str, Any], Received]:
     body = io.BytesIO()
     with Sealer(body.write, session.to_server) as request:
         request.write(json.dumps({}).encode())
-    url = _url(found, f"/boot/{session.id.hex()}")
     with (
-        _post(http, url, body.getvalue()) as response,
-        Opener(lambda size: _read(response, size), session.to_client) as stream,
+        _Post(found.peer, f"/boot/{session.id.hex()}", body.getvalue()) as response,
+        Opener(response.read, session.to_client) as stream,
     ):
         receiver = archive.Receiver(stream)
         answer = receiver.answer()
+        response.lift_limit()  # it has proved the key; the archive takes as long as it takes
         if answer.get("status") == "ok":
             size = answer.get("size")
             progress = _Progress(size if isinstance(size, int) else 0)
             return answer, receiver.files(folder, progress.advance)
         receiver.finish()
+    raise _refusal(answer)
+
+
+def _refusal(answer: dict[str, Any]) -> StiefelError:
     reason, hint = (str(answer.get(name, "")) for name in ("reason", "hint"))
-    how = "refuses" if answer.get("status") == "in use" else "cannot serve"
-    raise StiefelError(f"the laptop {how}: {reason}", hint=hint)
+    match answer.get("status"):
+        case "not yet":
+            return NotYet(f"the laptop is not ready yet: {reason}", hint=hint)
+        case "in use":
+            return StiefelError(f"the laptop refuses: {reason}", hint=hint)
+        case _:
+            return StiefelError(f"the laptop cannot serve: {reason}", hint=hint)
 
 
 class _Progress:

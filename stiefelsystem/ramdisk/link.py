@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
 from pathlib import Path
 
-from stiefelsystem.interfaces import Interface, wired
-from stiefelsystem.run import run
+from stiefelsystem.interfaces import UP, Interface, wired
 
 _CONF = Path("/proc/sys/net/ipv6/conf")
+# linux/sockios.h: SIOCGIFFLAGS, SIOCSIFFLAGS.
+_GET_FLAGS = 0x8913
+_SET_FLAGS = 0x8914
+# struct ifreq of linux/if.h: the name, then a union of 24 bytes, of which flags are the first two.
+_IFREQ = struct.Struct("@16sH22x")
 
 
 def bring_up(interface: Interface) -> None:
@@ -23,7 +32,15 @@ def bring_up(interface: Interface) -> None:
             path.write_text(value)
         except OSError:
             continue  # gone; the next round sees what is there
-    run(["ip", "link", "set", "dev", interface.name, "up"], check=False)
+    with suppress(OSError):  # gone, or switched off by a key: the same
+        _set_up(os.fsencode(interface.name))
+
+
+def _set_up(name: bytes) -> None:
+    """What `ip link set NAME up` does, without another program: netdevice(7)."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+        _, flags = _IFREQ.unpack(fcntl.ioctl(any_socket, _GET_FLAGS, _IFREQ.pack(name, 0)))
+        fcntl.ioctl(any_socket, _SET_FLAGS, _IFREQ.pack(name, flags | UP))
 
 
 def usable() -> list[Interface]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from stiefelsystem import keys
-from stiefelsystem.console import say
+from stiefelsystem.console import RateLimited, say
 from stiefelsystem.datagram import LinkSocket, Peer
-from stiefelsystem.discovery import RateLimited
 from stiefelsystem.interfaces import wired
 from stiefelsystem.messages import (
     NONCE_SIZE,
@@ -34,8 +34,7 @@ _REMIND_SECONDS = 30.0
 _STOP_SECONDS = 90.0
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A server that has proved the key, and whose challenge is to be answered."""
 
     offer: Offer
@@ -43,7 +42,7 @@ class Found:
 
 
 class Search:
-    """One search for a laptop, from the first question to a server's offer."""
+    """A search for a laptop, from the first question to a server's offer."""
 
     def __init__(self, key: bytes) -> None:
         self._keys = {
@@ -56,21 +55,31 @@ class Search:
         self._report, self._report_key = RateLimited(), RateLimited()
         self._state, self._said_at = "", 0.0
 
-    def run(self) -> Found:
+    def run(self, idle: Callable[[], object] = lambda: None) -> Found:
         """Ask until a server has proved the key. Laptops that still run their OS are told to
-        reboot; all that happens meanwhile is said on the console."""
+        reboot; all that happens meanwhile is said on the console.
+
+        `idle` is called after each round in which no server was found; what comes in while it
+        works is read in the next one.
+        """
         with LinkSocket() as socket:
-            while True:
-                self._ask(socket)
-                deadline = time.monotonic() + _ASK_SECONDS
-                while (left := deadline - time.monotonic()) > 0:
-                    received = socket.receive(left)
-                    if received and (found := self._handle(socket, *received)):
-                        return found
+            while not (found := self._round(socket)):
+                idle()
+        return found
+
+    def _round(self, socket: LinkSocket) -> Found | None:
+        """Ask once, and hear the answers."""
+        self._ask(socket)
+        deadline = time.monotonic() + _ASK_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            received = socket.receive(left)
+            if received and (found := self._handle(socket, *received)):
+                return found
+        return None
 
     def _ask(self, socket: LinkSocket) -> None:
         usable = link.usable()
-        self._nonces.append(secrets.token_bytes(NONCE_SIZE))
+        self._nonces.append(os.urandom(NONCE_SIZE))
         for interface in usable:
             socket.ask_all(Hello(self._nonces[-1]).pack(), interface.index)
         names = ", ".join(interface.name for interface in usable)

@@ -1,57 +1,110 @@
-"""The laptop's part: wait for the desktop that has the key, and give it kernel, initrd and disk."""
+"""The laptop's part: wait for the desktop that has the key, and give it kernel, initrd and disk.
+
+Only what brings up the link is imported at the start, the rest while a NIC looks for its other end.
+"""
 
 from __future__ import annotations
 
-import argparse
-from contextlib import ExitStack
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from stiefelsystem import cmdline, keys
-from stiefelsystem.cmdline import ServerSettings
-from stiefelsystem.console import StiefelError, run_main, say
+from stiefelsystem import crypto, keys
+from stiefelsystem.console import StiefelError, keep_in_kernel_log, run_main, say
 from stiefelsystem.datagram import DISCOVERY_PORT, LinkSocket
-from stiefelsystem.discovery import Responder
-from stiefelsystem.messages import Role
-from stiefelsystem.ramdisk import disk, http, link
-from stiefelsystem.ramdisk.session import Sessions
+from stiefelsystem.ramdisk import link
+
+if TYPE_CHECKING:
+    from stiefelsystem.discovery import Responder
+    from stiefelsystem.ramdisk.session import Sessions
 
 # How often new interfaces are looked for.
 _LOOK_SECONDS = 0.5
-# How long the disk's driver may take to find it.
-_DRIVER_SECONDS = 20.0
+# A desktop that waits already comes first: what it asks for makes us look at the disk anyway.
+_UNASKED_SECONDS = 3.0
+
+
+class Options(NamedTuple):
+    """What the command line can change."""
+
+    cmdline: str | None = None
+    key: Path = Path("/etc/stiefelsystem/aes-key")
+    folder: Path = Path("/run/stiefelsystem")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="stiefel-server", description=__doc__)
-    parser.add_argument("--cmdline", help="use this instead of the kernel's command line")
-    parser.add_argument("--key", type=Path, default=Path("/etc/stiefelsystem/aes-key"))
-    parser.add_argument("--folder", type=Path, default=Path("/run/stiefelsystem"))
-    args = parser.parse_args()
-
+    options = _options()
     say("this machine serves its disk")
-    key = keys.load(args.key)
-    settings = ServerSettings.parse(args.cmdline or cmdline.running())
-    sessions = Sessions(keys.subkey(key, keys.SESSION), settings, args.folder)
-    responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
-    with ExitStack() as stack:
-        stack.callback(sessions.close)
-        disk.remove_left_over()
-        link.usable()
-        _inspect(sessions)
-        socket = stack.enter_context(LinkSocket(DISCOVERY_PORT))
-        stack.enter_context(http.serving(sessions, responder))
+    key = keys.load(options.key)
+    link.usable()
+    # What arrives at the socket before it is answered waits there.
+    with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as responder:
         say("serving, waiting for the desktop")
         while True:
             _answer_next(socket, responder)
 
 
-def _inspect(sessions: Sessions) -> None:
-    """Say at once what is wrong with the disk; the client is told when it asks."""
+def _options() -> Options:
+    if len(sys.argv) == 1:  # as systemd starts us: no need to wait for argparse
+        keep_in_kernel_log("stiefel-server")
+        return Options()
+    import argparse
+
+    default = Options()
+    parser = argparse.ArgumentParser(prog="stiefel-server", description=__doc__)
+    parser.add_argument("--cmdline", help="use this instead of the kernel's command line")
+    parser.add_argument("--key", type=Path, default=default.key)
+    parser.add_argument("--folder", type=Path, default=default.folder)
+    return Options(**vars(parser.parse_args()))
+
+
+@contextmanager
+def _serving(key: bytes, options: Options) -> Iterator[Responder]:
+    """Serve sessions and the disk, as long as the block runs; it gets what answers datagrams."""
+    from stiefelsystem import cmdline
+    from stiefelsystem.discovery import Responder
+    from stiefelsystem.messages import Role
+    from stiefelsystem.ramdisk import disk, http
+    from stiefelsystem.ramdisk.session import Sessions
+
+    settings = cmdline.ServerSettings.parse(options.cmdline or cmdline.running())
+    sessions = Sessions(keys.subkey(key, keys.SESSION), settings, options.folder)
+    responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
+    with ExitStack() as stack:
+        stack.callback(sessions.close)
+        disk.remove_left_over()
+        stack.enter_context(http.serving(sessions, responder))
+        stack.enter_context(_preparing(sessions))
+        yield responder
+
+
+@contextmanager
+def _preparing(sessions: Sessions) -> Iterator[None]:
+    """Have ready what a client will ask for, and say as soon as it is known if something is wrong
+    with the disk; the client is told when it asks."""
+    ended = threading.Event()
+
+    def prepare() -> None:
+        crypto.prepare()
+        ended.wait(_UNASKED_SECONDS)
+        try:
+            sessions.inspect_early(ended)
+        except StiefelError as error:
+            say(f"cannot serve: {error}")
+            say(f"  {error.hint}")
+        except OSError as error:
+            say(f"cannot serve: {error}")
+
+    thread = threading.Thread(target=prepare)
+    thread.start()
     try:
-        sessions.inspect(_DRIVER_SECONDS)
-    except StiefelError as error:
-        say(f"cannot serve: {error}")
-        say(f"  {error.hint}")
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _answer_next(socket: LinkSocket, responder: Responder) -> None:

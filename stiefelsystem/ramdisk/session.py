@@ -6,10 +6,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stiefelsystem.challenges import Challenges
 from stiefelsystem.cmdline import ServerSettings
@@ -29,25 +28,31 @@ _MAX_REQUEST = 1 << 16
 _BOOT_SECONDS = 300.0
 # How long others wait while the disk changes hands, and how long a transfer may take to end.
 _PATIENCE_SECONDS = 5.0
+# How long a client waits for a disk that is not there, before it is told so.
+_DISK_SECONDS = 2.0
+# How often it is looked whether the disk is there while no client asks.
+_LOOK_SECONDS = 0.1
 _HANG_UP_SECONDS = 30.0
 
 
-@dataclass
-class _Open:
+class _Open(NamedTuple):
     keys: exchange.Keys
     peer: Peer
     until: float
 
 
-@dataclass
 class _Current:
-    """The client that has the disk, or is just getting what it needs for it."""
+    """The client that has the disk, or is just getting what it needs for it.
 
-    peer: Peer
-    hang_up: Callable[[], None]  # ends the connection over which it gets its archive
-    since: float = field(default_factory=time.monotonic)
-    handed_over: threading.Event = field(default_factory=threading.Event)
-    export: Export | None = None
+    `hang_up` ends the connection over which it gets its archive.
+    """
+
+    def __init__(self, peer: Peer, hang_up: Callable[[], None]) -> None:
+        self.peer = peer
+        self.hang_up = hang_up
+        self.since = time.monotonic()
+        self.handed_over = threading.Event()
+        self.export: Export | None = None
 
     def is_over(self) -> bool:
         """Whether it has ended, or never came: it has no connection, and had time for one."""
@@ -78,6 +83,7 @@ class Sessions:
         self._key = key
         self._settings = settings
         self._folder = folder
+        self._since = time.monotonic()
         self._lock = threading.Lock()
         # Held while the disk changes hands, which may take a while.
         self._handing_over = threading.Lock()
@@ -134,8 +140,9 @@ class Sessions:
         except StiefelError as error:
             if not out.untouched:
                 raise
-            say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
-            status = "in use" if isinstance(error, Refused) else "error"
+            status = _status(error)
+            if status != "not yet":  # the client asks again and again, for some seconds
+                say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
             archive.send(out, {"status": status, "reason": str(error), "hint": error.hint}, {})
 
     def close(self) -> None:
@@ -146,19 +153,30 @@ class Sessions:
                 self._current.end()
                 self._current = None
 
-    def inspect(self, patience: float) -> disk.Disk:
-        """Look whether the disk can be served, waiting for it up to `patience` seconds.
+    def inspect_early(self, ended: threading.Event) -> None:
+        """Look whether the disk can be served, before a client asks, and as soon as it is there.
 
-        Raises `StiefelError` with the reason if not.
+        Raises `StiefelError` with the reason if not. Returns early when `ended` is set.
         """
-        disk.wait_for(self._settings.disk, patience)
-        disk.wait_for(self._settings.part, patience)
-        return disk.check(self._settings.disk)
+        while not ended.is_set():
+            with suppress(disk.NotYet):
+                self._wait_for_devices(0)
+                break
+            ended.wait(_LOOK_SECONDS)
+        with self._handing_over:
+            # A client that has come meanwhile is told the same, and has maybe got the disk.
+            if self._current is None and not ended.is_set():
+                disk.check(self._settings.disk)
+
+    def _wait_for_devices(self, patience: float) -> None:
+        disk.wait_for(self._settings.disk, patience, since=self._since)
+        disk.wait_for(self._settings.part, patience, since=self._since)
 
     def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
         settings = self._settings
         try:
-            checked = self.inspect(_PATIENCE_SECONDS)
+            self._wait_for_devices(_DISK_SECONDS)
+            checked = disk.check(settings.disk)
             with disk.boot_folder(settings.part) as folder:
                 kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
                 say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
@@ -217,6 +235,17 @@ class Sessions:
             yield
         finally:
             self._handing_over.release()
+
+
+def _status(error: StiefelError) -> str:
+    """What kind of answer an error makes; docs/protocol.md lists them."""
+    match error:
+        case Refused():
+            return "in use"
+        case disk.NotYet():
+            return "not yet"
+        case _:
+            return "error"
 
 
 def _read_request(request: Opener) -> dict[str, Any]:

@@ -21,7 +21,7 @@ CONFIG = "modules: [system-debian]\nboot: {{disk: /dev/vda}}\npaths: {{cache: {c
 def test_a_build_that_was_killed_often_ends_like_any_other(tmp_path: Path) -> None:
     capabilities.require_root()
     capabilities.require_tools("debootstrap", "systemd-nspawn", "zstd")
-    builds.ramdisk_tree()  # fills the cache
+    builds.ramdisk()  # fills the cache
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.format(cache=builds.CACHE))
     command = [builds.REPO / "create-initrd-nspawn", "--config", config]

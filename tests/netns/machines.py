@@ -1,4 +1,4 @@
-"""Machines in network namespaces: the real programs in the ramdisk's own tree, on a real link."""
+"""Machines in network namespaces: the real programs, in an unpacked ramdisk, on a real link."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _numbers = itertools.count()
 
 # Mounts that end with the namespace in which `ip netns exec` runs its program.
 _ENTER = """
-tree=$1 data=$2; shift 2
-mount -t sysfs sysfs "$tree/sys"
-mount --rbind /dev "$tree/dev"
-mount -t proc proc "$tree/proc"
-mount -t tmpfs tmpfs "$tree/run"
-mount -t tmpfs tmpfs "$tree/tmp"
-mount --bind "$data" "$tree/mnt"
-exec chroot "$tree" "$@"
+root=$1 data=$2; shift 2
+mount -t sysfs sysfs "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/run"
+mount -t tmpfs tmpfs "$root/tmp"
+mount --bind "$data" "$root/mnt"
+exec chroot "$root" "$@"
 """
 
 
@@ -39,7 +39,7 @@ class Machine:
     """A machine with one NIC, `eth0`, whose other end lies at the hub."""
 
     name: str
-    tree: Path
+    root: Path
     data: Path  # appears as /mnt
 
     def namespace_command(self, *argv: str | Path) -> list[str]:
@@ -48,7 +48,7 @@ class Machine:
 
     def inside(self, *argv: str) -> list[str]:
         """The argv that runs a program of the ramdisk's on this machine."""
-        enter = ["sh", "-e", "-c", _ENTER, "sh", str(self.tree), str(self.data)]
+        enter = ["sh", "-e", "-c", _ENTER, "sh", str(self.root), str(self.data)]
         return self.namespace_command(*enter, *argv)
 
     def server(self, *, part: str = "/mnt/boot", disk: str = "/mnt/disk.img") -> Program:
@@ -73,16 +73,16 @@ class Machine:
         subprocess.run(self.namespace_command("sh", "-c", script), check=True)
 
     def _program(self, side: str, *argv: str) -> Program:
-        python = ["python3", "-u", "-m", f"stiefelsystem.ramdisk.{side}"]
+        python = ["python3", "-I", "-u", "-m", f"stiefelsystem.ramdisk.{side}"]
         return Program(self.inside(*python, "--key", "/mnt/key", *argv))
 
 
 class Hub:
     """A switch in a namespace of its own, and the machines that are plugged into it."""
 
-    def __init__(self, stack: ExitStack, tree: Path, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, root: Path, folder: Path) -> None:
         self._stack = stack
-        self._tree = tree
+        self._root = root
         self._folder = folder
         self.key = secrets.token_bytes(32)
         self.name = self._namespace("hub")
@@ -95,7 +95,7 @@ class Hub:
         data.mkdir()
         (data / "key").write_bytes(key or self.key)
         (data / "key").chmod(0o600)
-        machine = Machine(self._namespace(name), self._tree, data)
+        machine = Machine(self._namespace(name), self._root, data)
         if plugged:
             self.plug_in(machine)
         return machine

@@ -157,11 +157,33 @@ def test_missing_disk_is_named_on_both_consoles(hub: Hub) -> None:
     laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
     fill_laptop(laptop)
     with laptop.server(disk="/dev/disk/by-id/none") as server:
-        server.wait_for("there is no /dev/disk/by-id/none on this machine", 60)
-        server.wait_for("check boot.disk")
+        server.wait_for("serving, waiting for the desktop")
         with desktop.client() as client:
+            # Its driver may still find it; the client asks until that is over.
+            client.wait_for("not ready yet: /dev/disk/by-id/none is not there yet", 20)
+            server.wait_for("cannot serve: there is no /dev/disk/by-id/none on this machine", 60)
+            server.wait_for("check boot.disk")
             client.wait_for("the laptop cannot serve: there is no /dev/disk/by-id/none", 60)
             client.wait_for("trying again in")
+            assert client.output.count("not ready yet") == 1
+
+
+def test_a_disk_that_comes_late_is_waited_for(hub: Hub) -> None:
+    laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
+    fill_laptop(laptop)
+    late = (laptop.data / "disk.img").rename(laptop.data / "late.img")
+    with laptop.server() as server, desktop.client() as client:
+        client.wait_for("not ready yet: /mnt/disk.img is not there yet", 20)
+        late.rename(laptop.data / "disk.img")
+        assert client.wait(30) == 0, client.output
+        server.wait_for("is open to it, and to nobody else")
+        assert nbdinfo(desktop, laptop).returncode == 0
+        assert "cannot serve" not in server.output
+        # All of that is one attempt, and one line about it.
+        assert client.output.count("not ready yet") == 1
+        assert client.output.count("the laptop serves on") == 1
+        assert "trying again" not in client.output
+    assert_received(laptop, desktop)
 
 
 def test_missing_kernel_is_named(hub: Hub) -> None:

@@ -1,11 +1,11 @@
-"""The ramdisk's build as a user sees it: interrupted, taken up again, packed, looked into."""
+"""The ramdisk's build as a user sees it: interrupted, taken up again, without a network, twice."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
-import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,26 +19,29 @@ from tests.processes import Program
 CONFIG = """\
 modules: [system-debian]
 boot: {{disk: /dev/vda}}
-initrd:
-  password: "horse battery"
-  packing:
-    exclude-paths: [/usr/share/nothing-here]
-    exclude-packages: [no-such-package]
 paths: {{cache: {cache}}}
 """
 
 
 @pytest.fixture
-def config(tree: Path, tmp_path: Path) -> Iterator[Path]:
-    """A configuration with a workdir of its own, and the shared cache, which `tree` has filled."""
+def config(image: Path, tmp_path: Path) -> Iterator[Path]:
+    """A configuration with a workdir of its own, and the shared cache, which `image` has filled."""
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(cache=CACHE))
     yield path
     shutil.rmtree(tmp_path / "workdir", ignore_errors=True)
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
 
 
-def build(config: Path) -> Program:
-    return Program([REPO / "create-initrd-nspawn", "--config", config])
+def build(config: Path, *options: str) -> Program:
+    return Program([REPO / "create-initrd-nspawn", "--config", config, *options])
+
+
+def built(config: Path, *options: str) -> str:
+    """Build to the end, and return what was said."""
+    with build(config, *options) as program:
+        assert program.wait(300) == 0, program.output
+    return program.output
 
 
 def mounts_below(folder: Path) -> list[str]:
@@ -56,68 +59,75 @@ def test_an_interrupted_build_leaves_nothing_mounted_and_the_next_one_works(
         assert first.wait(60) != 0
     assert "Traceback" not in first.output
     assert not mounts_below(config.parent)
-    with build(config) as second:
-        assert second.wait(300) == 0, second.output
+    built(config)
 
 
-def test_packed_image(config: Path, tmp_path: Path) -> None:
-    with build(config) as first:
-        assert first.wait(300) == 0, first.output
-    image = tmp_path / "out/ramdisk.cpio"
-    command = [REPO / "create-initrd-cpio", "--config", config, "--out", image]
-    done = subprocess.run(
-        [*command, "--compressor", "zstd -1 -T0"], capture_output=True, text=True, check=False
+def test_another_build_gives_the_same_bytes_and_needs_no_network(
+    config: Path, image: Path, tmp_path: Path
+) -> None:
+    """Built anew from the same packages, in another place, with another key and password.
+
+    The layers of the first build are at hand: where the second has another byte in one, it has to
+    be compressed.
+    """
+    own = tmp_path / "cache"
+    own.mkdir()
+    for name in ("archives", "layers"):
+        shutil.copytree(CACHE / name, own / name, copy_function=os.link)
+    secret = 'initrd: {password: "horse battery"}\n'
+    config.write_text(CONFIG.format(cache=own) + secret)
+    # The base system is made again; for what follows, the network is forbidden.
+    first = built(config, "--update", "--skip", "drivers", "--skip", "files")
+    assert "make the base system" in first
+    shutil.rmtree(tmp_path / "workdir")
+    said = built(config, "--offline", "--pack")
+    assert "unpack the base system" in said
+    assert "compress " not in said, "a layer differs"
+    again = tmp_path / "workdir/stiefel.cpio"
+    for suffix in (".cpio", ".vmlinuz", ".packages"):
+        one, other = image.with_suffix(suffix), again.with_suffix(suffix)
+        assert one.read_bytes() == other.read_bytes(), suffix
+    assert (
+        image.with_suffix(".key.cpio").read_bytes() != again.with_suffix(".key.cpio").read_bytes()
     )
-    assert done.returncode == 0, done.stderr
-    assert "nothing in the ramdisk matches /usr/share/nothing-here" in done.stderr
-    assert "there is no package no-such-package" in done.stderr
-    assert done.stderr.count("warning") == 2, done.stderr
-
-    listed = contents(image)
-    assert listed["init"].startswith("lrwx")
-    assert listed["usr/bin/kmod"].startswith("-rwxr-xr-x   1 root     root")
-    assert listed["tmp"].startswith("drwxrwxrwt")
-    assert not [name for name in listed if name.startswith("boot/")]
-    modules = {Path(name).name for name in listed if name.endswith(".ko")}
-    assert {"virtio_net.ko", "r8169.ko", "nvme.ko", "ext4.ko", "dm-snapshot.ko"} <= modules
-    # What the image's readers may see is no secret; the rest is apart, for root alone.
-    assert not {"etc/shadow", "etc/stiefelsystem/aes-key"} & set(listed)
-    secrets = image.with_suffix(".key.cpio")
-    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
-    key = (config.parent / "aes-key").read_bytes()
-    assert key not in image.read_bytes()
-    assert key in secrets.read_bytes()
-    assert image.with_suffix(".vmlinuz").stat().st_size > 1 << 20
-    assert not list(image.parent.glob(".*")), "a temporary file is left over"
 
 
-def contents(image: Path) -> dict[str, str]:
-    """What GNU cpio finds in an image: its line for each name."""
-    unpacked = subprocess.run(["zstd", "-dc", image], capture_output=True, check=True).stdout
-    command = ["cpio", "-itv", "--quiet"]
-    done = subprocess.run(command, input=unpacked, capture_output=True, check=True)
-    lines = done.stdout.decode().splitlines()
-    # Mode, links, owner, group, size, three words of date, and the name with its link's target.
-    return {line.split(maxsplit=8)[8].split(" -> ")[0]: line for line in lines}
+def test_the_list_of_packages_has_their_hashes(image: Path) -> None:
+    lines = image.with_suffix(".packages").read_text().splitlines()
+    line = re.compile(r"[a-z0-9+.-]+ \S+ (amd64|arm64|all) [0-9a-f]{64}")
+    assert not [one for one in lines if not line.fullmatch(one)]
+    digests = {one.split()[0]: one.split()[3] for one in lines}
+    (package,) = (CACHE / "archives").glob("kexec-tools_*.deb")
+    summed = subprocess.run(["sha256sum", package], capture_output=True, text=True, check=True)
+    assert summed.stdout.split()[0] == digests["kexec-tools"]
 
 
-def test_a_failing_compressor_leaves_the_former_image(config: Path, tree: Path) -> None:
-    image = config.parent / "former.cpio"
-    image.write_bytes(b"former")
-    settings = config.read_text().replace("paths: {", f"paths: {{workdir: {tree.parent}, ")
-    config.write_text(settings)
-    command = [REPO / "create-initrd-cpio", "--config", config, "--out", image]
-    for compressor, complaint in (
-        ("false", "failed with status 1"),
-        ("no-such", "no such program"),
-    ):
-        done = subprocess.run(
-            [*command, "--compressor", compressor], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        assert complaint in done.stderr
-        assert "Traceback" not in done.stderr
-        assert image.read_bytes() == b"former"
+def test_stages(config: Path) -> None:
+    """Each is done where it has to be, and nowhere else."""
+    first = built(config, "--pack")
+    assert [line[:5] for line in first.splitlines() if line.startswith("[")] == [
+        "[1/4]",
+        "[2/4]",
+        "[3/4]",
+        "[4/4]",
+    ]
+    second = built(config, "--pack")
+    assert "packages are as they should be" in second
+    assert "install " not in second and "compress " not in second
+    forced = built(config, "--force", "base", "--skip", "files", "--pack", "--skip", "pack")
+    assert "install " in forced and "our programs" not in forced
+    # The new tree has not been completed: packing says so, instead of packing half of it.
+    with build(config, "--skip", "base", "--skip", "files", "--pack") as program:
+        assert program.wait(60) == 1
+    assert "there is no complete ramdisk tree" in program.output
+
+
+def test_nothing_can_be_built_offline_from_an_empty_cache(config: Path, tmp_path: Path) -> None:
+    config.write_text(CONFIG.format(cache=tmp_path / "cache"))
+    with build(config, "--offline") as program:
+        assert program.wait(60) == 1
+    assert "has no base system" in program.output
+    assert "build once without --offline" in program.output
 
 
 def test_the_tree_boots_in_a_container(tree: Path) -> None:

@@ -69,8 +69,10 @@ module-configs:
     extra-packages: [htop]
   r8152:
     url: https://example.org/r8152.tar.gz
+    sha256: ABCDEFabcdefABCDEFabcdefABCDEFabcdefABCDEFabcdefABCDEFabcdefABCD
   clevo-fancontrol:
-    url: https://example.org/clevo.git
+    url: https://example.org/clevo.tar.gz
+    sha256: 0000000000000000000000000000000000000000000000000000000000000000
 """
 
 
@@ -129,7 +131,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert config.paths.cpio == tmp_path / "../work/out/image.cpio"
     assert config.debug is not None
     assert config.debug.extra_packages == ("htop",)
-    assert config.module_configs.clevo_fancontrol.url == "https://example.org/clevo.git"
+    assert config.module_configs.clevo_fancontrol.url == "https://example.org/clevo.tar.gz"
     missing = [path for path in key_paths(Config) if f"{path.rpartition('.')[2]}:" not in MAXIMAL]
     assert missing == []
 

@@ -388,7 +388,8 @@ BOOT = "boot: {disk: /dev/sda}\n"
             f"modules: [qqq]\n{BOOT}",
             "1: modules[0]: 'qqq' is not a valid choice",
             "choose one of: base, nbd, lvm, debug, r8152, clevo-fancontrol, "
-            "system-debian, system-arch, system-arch-dracut, system-gentoo",
+            "system-debian, system-arch, system-arch-dracut, system-gentoo, "
+            "or the path of a .yaml file",
         ),
         (
             "modules: [system-arch]\n",

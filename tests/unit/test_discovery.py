@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefelsystem import challenges, discovery, keys
+from stiefelsystem import challenges, console, keys
 from stiefelsystem.challenges import LIFETIME, Challenges
+from stiefelsystem.console import RateLimited
 from stiefelsystem.datagram import Peer
-from stiefelsystem.discovery import RateLimited, Responder
+from stiefelsystem.discovery import Responder
 from stiefelsystem.messages import (
     NONCE_SIZE,
     Accepted,
@@ -52,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     passing = SimpleNamespace(
         monotonic=clock, clock_gettime=lambda _: clock(), CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
     )
-    for module in (challenges, discovery):
+    for module in (challenges, console):
         monkeypatch.setattr(module, "time", passing)
     return clock
 

@@ -255,16 +255,26 @@ def test_any_version(tmp_path_factory: pytest.TempPathFactory, version: str) -> 
 
 
 def test_wait_for_what_is_there(tmp_path: Path) -> None:
-    disk.wait_for(tmp_path, 0)
+    disk.wait_for(tmp_path, 0, since=time.monotonic() - 3600)
 
 
 def test_wait_has_an_end(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(StiefelError) as caught:
-        disk.wait_for(tmp_path / "sdx", 0.05)
+        disk.wait_for(tmp_path / "sdx", 0.05, since=started - 25)
     assert 0.05 <= time.monotonic() - started < 5
-    assert str(caught.value) == f"there is no {tmp_path}/sdx on this machine after 0.05 s"
+    assert str(caught.value) == f"there is no {tmp_path}/sdx on this machine after 25 s"
     assert "boot.disk" in caught.value.hint
+    assert not isinstance(caught.value, disk.NotYet)
+
+
+@pytest.mark.parametrize(("ago", "kind"), [(0, disk.NotYet), (19, disk.NotYet), (20, StiefelError)])
+def test_a_missing_device_is_waited_for_as_long_as_its_driver_may_need(
+    tmp_path: Path, ago: float, kind: type[StiefelError]
+) -> None:
+    with pytest.raises(StiefelError, match=f"{tmp_path}/sdx") as caught:
+        disk.wait_for(tmp_path / "sdx", 0, since=time.monotonic() - ago)
+    assert type(caught.value) is kind
 
 
 def test_wait_ends_when_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +287,7 @@ def test_wait_ends_when_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             (tmp_path / "sdx").touch()
 
     monkeypatch.setattr("stiefelsystem.ramdisk.disk.time.sleep", appear)
-    disk.wait_for(tmp_path / "sdx", 60)
+    disk.wait_for(tmp_path / "sdx", 60, since=time.monotonic())
     assert len(waited) == 3
     assert max(waited) <= 0.5
 

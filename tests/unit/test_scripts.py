@@ -133,14 +133,13 @@ def hook(event, args):
         print(name, event, args)
 
 import contextlib, importlib, signal, threading
-# Other people's packages do as they like: pycryptodome starts file(1), urllib3 binds a socket.
+# Other people's packages do as they like: pycryptodome starts file(1).
 for package in ("Cryptodome", "Crypto"):
     for part in ("Cipher.AES", "Hash.SHA256", "Protocol.DH", "Protocol.KDF", "PublicKey.ECC"):
         with contextlib.suppress(ImportError):
             importlib.import_module(f"{package}.{part}")
-for package in ("requests", "yaml"):
-    with contextlib.suppress(ImportError):
-        importlib.import_module(package)
+with contextlib.suppress(ImportError):
+    importlib.import_module("yaml")
 before = signal.getsignal(signal.SIGTERM), os.environ.copy(), os.getcwd(), os.umask(0o22)
 sys.addaudithook(hook)
 for name in sys.argv[1:]:
