@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from stiefelsystem.schema import Invalid, Rule, did_you_mean, printable
 
@@ -98,12 +99,6 @@ def password(text: str) -> str:
     return printable(text)
 
 
-def _url(text: str) -> str:
-    if not text or re.search(r"\s", text):
-        raise Invalid("is not a URL")
-    return printable(text)
-
-
 def _sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise Invalid("is not a SHA-256", hint="64 hex digits, as sha256sum prints them")
@@ -128,6 +123,22 @@ def choice_or_file(choices: tuple[str, ...], suffix: str) -> Callable[[str], str
     return check
 
 
+def _source_url(text: str) -> str:
+    if not text or re.search(r"\s", text):
+        raise Invalid("is not a URL")
+    try:
+        parts = urlsplit(printable(text))
+    except ValueError as error:  # such as [ without ]
+        raise Invalid(f"is not a URL: {error}") from error
+    if "@" in parts.netloc:
+        raise Invalid("has a user's name in it", hint="file:///… takes a copy on this machine")
+    remote = parts.scheme in {"https", "http"} and parts.hostname
+    local = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    if not (remote or local):
+        raise Invalid("is not a URL to download", hint="https://…, http://… or file:///…")
+    return text
+
+
 def between(low: int, high: int) -> Callable[[int], int]:
     def check(number: int) -> int:
         if not low <= number <= high:
@@ -147,4 +158,4 @@ Name = Annotated[Path, Rule(_name)]
 Package = Annotated[str, Rule(package, literal=True)]
 Pattern = Annotated[str, Rule(_pattern)]
 Sha256 = Annotated[str, Rule(_sha256, literal=True)]
-Url = Annotated[str, Rule(_url)]
+SourceUrl = Annotated[str, Rule(_source_url)]

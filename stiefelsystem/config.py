@@ -26,7 +26,7 @@ from stiefelsystem.checks import (
     Package,
     Pattern,
     Sha256,
-    Url,
+    SourceUrl,
 )
 from stiefelsystem.console import StiefelError
 from stiefelsystem.schema import Invalid, Key, Rule, Shorthand, read
@@ -248,7 +248,7 @@ class SourceModule:
     """Where the source of a module that is compiled comes from, and its digest, without which
     nothing is built."""
 
-    url: Url | None = None
+    url: SourceUrl | None = None
     sha256: Sha256 | None = None
 
 

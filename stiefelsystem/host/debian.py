@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ BASE_PACKAGES = (
 _RECIPE = "etc/stiefelsystem/recipe"
 # Its packages, with their versions and hashes.
 MANIFEST = "etc/stiefelsystem/packages"
+# A container's processes are killed after systemd-nspawn was, by the kernel.
+_DYING_SECONDS = 5.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -174,7 +177,7 @@ def boot_command(tree: Path) -> list[str]:
 def _unregistered() -> list[str]:
     """systemd-nspawn's options for a container that nobody else has to know, with a name of its
     own; where PID 1 is not systemd, there is nobody who would make a unit for it."""
-    options = ["--register=no", f"--machine=stiefel-{os.getpid()}"]
+    options = ["--register=no", f"--machine=stiefel-{os.getpid()}", "--hostname=stiefelsystem"]
     return options if Path("/run/systemd/system").is_dir() else [*options, "--keep-unit"]
 
 
@@ -209,5 +212,8 @@ def remove_tree(tree: Path) -> None:
         raise StiefelError(
             f"{tree} is not removed: {inside[0]} is mounted in it", hint=f"umount {inside[0]}"
         )
-    if tree.exists():
-        run(["rm", "--recursive", "--force", "--one-file-system", "--", tree])
+    deadline = time.monotonic() + _DYING_SECONDS
+    while tree.exists():
+        remove = ["rm", "--recursive", "--force", "--one-file-system", "--", str(tree)]
+        # Who was interrupted in there may write for another moment.
+        run(remove, check=time.monotonic() > deadline)

@@ -9,47 +9,38 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import lzma
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import time
 import urllib.request
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from stiefelsystem import checks, files
-from stiefelsystem.checks import Absolute, Name, Package, Sha256
+from stiefelsystem.checks import Absolute, Name, Package, Sha256, SourceUrl
 from stiefelsystem.console import StiefelError, say, step, warn
 from stiefelsystem.host import debian
 from stiefelsystem.host.bootstrap import SUITE
 from stiefelsystem.host.debian import Supply
-from stiefelsystem.schema import Invalid, Rule, printable
+from stiefelsystem.host.tarballs import unpack
+from stiefelsystem.schema import Invalid, Rule
 
 _COMPILERS = ("gcc", "libc6-dev", "make")
 _KERNEL = "{kernel}"
-# The largest drivers have some MB. All of Linux, unpacked, has 90,000 files.
+# The largest drivers have some MB.
 _DOWNLOAD_BYTES = 256 << 20
-_UNPACKED_BYTES = 1 << 30
-_MEMBERS = 100_000
 # Seconds: without a single byte; for all of it; between two lines that say how far it is.
 _READ_SECONDS = 30.0
 _DOWNLOAD_SECONDS = 1800.0
 _PROGRESS_SECONDS = 5.0
 _BUILD_SECONDS = 3600
-# A container's processes are killed after systemd-nspawn was, by the kernel.
-_DYING_SECONDS = 5.0
 _CHUNK = 1 << 16
-# What tarfile raises for a damaged archive, from its own depths and those of the compressions.
-_UNREADABLE = (EOFError, RecursionError, lzma.LZMAError, tarfile.TarError, zlib.error)
 # What compilers take for the time, unless the environment says otherwise: 2020, as good as any.
 _EPOCH = "1577836800"
 # Always the same places in the tree, because compilers write paths into what they make.
@@ -69,23 +60,6 @@ timeout --kill-after=10 "$2" sh -c "$3" || {{
 """
 
 
-def _source_url(text: str) -> str:
-    if not text or re.search(r"\s", text):
-        raise Invalid("is not a URL")
-    try:
-        parts = urlsplit(printable(text))
-    except ValueError as error:  # such as [ without ]
-        raise Invalid(f"is not a URL: {error}") from error
-    if "@" in parts.netloc:
-        raise Invalid("has a user's name in it", hint="file:///… takes a copy on this machine")
-    remote = parts.scheme in {"https", "http"} and parts.hostname
-    local = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
-    if not (remote or local):
-        raise Invalid("is not a URL to download", hint="https://…, http://… or file:///…")
-    return text
-
-
-SourceUrl = Annotated[str, Rule(_source_url)]
 Command = Annotated[str, Rule(checks.command)]
 
 
@@ -269,94 +243,13 @@ def _received(url: str) -> Iterator[bytes]:
         )
 
 
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a tar archive into the new `folder`; returns its one top folder, or else `folder`.
-
-    Nothing is written outside, whatever the archive says: not because it is clear where each link
-    leads to, but because nothing is ever written at a link or below one. (The filter "data" of
-    Python's tarfile is not there in Python 3.11.2, and had to be mended several times since.)
-    Owners and special modes are not taken over. Raises `StiefelError` for what else there is
-    in tar archives, and for what is too much.
-    """
-    folder.mkdir()
-    links: set[PurePosixPath] = set()
-    size = 0
-    try:
-        with tarfile.open(archive) as tar:
-            for number, member in enumerate(tar):
-                # Else Python would go back, and read the same again.
-                if member.size < 0:
-                    raise ValueError(f"{member.name!r} has the size {member.size}")
-                size += member.size
-                if size > _UNPACKED_BYTES or number >= _MEMBERS:
-                    raise ValueError(
-                        f"more than {_MEMBERS} files, or {_UNPACKED_BYTES >> 20} MB of them"
-                    )
-                _unpack_member(tar, member, folder, links)
-    except (*_UNREADABLE, OSError, OverflowError, ValueError) as error:
-        raise StiefelError(
-            f"cannot unpack {archive}: {error}",
-            hint="a source is a tar archive, maybe compressed by gzip, bzip2 or xz",
-        ) from error
-    top = list(folder.iterdir())
-    return top[0] if len(top) == 1 and top[0].is_dir() and not top[0].is_symlink() else folder
-
-
-def _unpack_member(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, links: set[PurePosixPath]
-) -> None:
-    name = _inside(member.name, links)
-    target = folder / name
-    (target if member.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
-    if member.issym():
-        leads_to = os.path.normpath(name.parent / member.linkname)
-        if leads_to.startswith(("/", "..")):
-            raise ValueError(f"{member.name!r} is a link that leads outside")
-        target.symlink_to(member.linkname)
-        links.add(name)
-    elif member.islnk():
-        os.link(folder / _inside(member.linkname, links), target)
-    elif member.isfile():
-        content = tar.extractfile(member)
-        assert content is not None
-        with target.open("xb") as file:
-            shutil.copyfileobj(content, file)
-        target.chmod(0o755 if member.mode & 0o111 else 0o644)
-        # By its time, make knows what is older than what it was made of.
-        os.utime(target, (member.mtime, member.mtime))
-    elif not member.isdir():
-        raise ValueError(f"{member.name!r} is neither file, folder nor link")
-
-
-def _inside(name: str, links: set[PurePosixPath]) -> PurePosixPath:
-    """The path that a name in an archive stands for, if it leads through no link."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{name!r} leads outside")
-    if not links.isdisjoint((path, *path.parents)):
-        raise ValueError(f"{name!r} leads through a link")
-    return path
-
-
 @contextmanager
 def _throwaway(workplace: Path) -> Iterator[None]:
-    _remove(workplace)  # of a build that was killed
+    debian.remove_tree(workplace)  # of a build that was killed
     try:
         yield
     finally:
-        _remove(workplace)
-
-
-def _remove(workplace: Path) -> None:
-    """Remove it, though who was interrupted in there may write for another moment."""
-    deadline = time.monotonic() + _DYING_SECONDS
-    while True:
-        try:
-            return debian.remove_tree(workplace)
-        except StiefelError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+        debian.remove_tree(workplace)
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def test_imports_are_found() -> None:
     assert "stiefelsystem.crypto" in imports(PACKAGE / "framing.py")
     assert "stiefelsystem.crypto" in imports(PACKAGE / "keys.py")  # within a function
     assert "stiefelsystem.ramdisk.exchange" in imports(PACKAGE / "ramdisk/http.py")
-    assert "stiefelsystem.host.tree" in imports(ROOT / "create-initrd-nspawn")
+    assert "stiefelsystem.host.build" in imports(ROOT / "create-initrd-nspawn")
     assert part("stiefelsystem.ramdisk.http") == "ramdisk"
     assert part("stiefelsystem.host") == "host"
     assert part("stiefelsystem.crypto") == part("stiefelsystem") == ""
