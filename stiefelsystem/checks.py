@@ -89,7 +89,7 @@ def command(text: str) -> str:
     except ValueError as error:
         raise Invalid(f"is not a command: {str(error).lower()}") from error
     if not words or not words[0]:
-        raise Invalid("is not a command", hint="such as zstd -T0 -12")
+        raise Invalid("is not a command", hint="such as zstd -T0 -18")
     return text
 
 

@@ -165,7 +165,7 @@ class ServerSetup:
 class Packing:
     """How the ramdisk's tree becomes a cpio, and what stays out of it."""
 
-    compressor: Annotated[str, Rule(checks.command)] = "zstd -T0 -12"
+    compressor: Annotated[str, Rule(checks.command)] = "zstd -T0 -18"
     exclude_paths: tuple[Glob, ...] = ()
     exclude_packages: tuple[Package, ...] = ()
 

@@ -93,6 +93,13 @@ class KernelModules:
         for line in (self._folder / "modules.dep").read_text().splitlines():
             module, _, dependencies = line.partition(":")
             found[module] = dependencies.split()
+        # What was built for the ramdisk is in no index yet.
+        by_name = {_stem(module): module for module in found}
+        for file in (self._folder / _UPDATES).rglob("*.ko"):
+            names = run(["modinfo", "--field=depends", file]).stdout.strip().split(",")
+            direct = [by_name[_stem(name)] for name in names if _stem(name) in by_name]
+            indirect = [module for name in direct for module in found[name]]
+            found[str(file.relative_to(self._folder))] = [*direct, *indirect]
         return found
 
     def _copy_firmware(self, to: Path, modules: list[Path]) -> dict[str, Why]:

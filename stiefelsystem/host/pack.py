@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,14 +136,17 @@ def write_image(parts: Parts, image: Path, filter_command: Sequence[str], *, cac
         layers.join(made, out)
 
 
-def explain(config: Config, path: str) -> str:
-    """Why a path is in the image, or why it is not."""
+def explain(config: Config, paths: Iterable[str]) -> list[str]:
+    """For each path, why it is in the image, or why not; kernel modules by their name, too."""
     with chosen(config) as parts:
-        name = path.lstrip("/")
-        for found, reason in parts.module_reasons.items():
-            if found == name or Path(found).name == name:
-                return f"/{found} is in: {reason}"
-        return parts.selection.explain(path)
+        return [_explain(parts, path) for path in paths]
+
+
+def _explain(parts: Parts, path: str) -> str:
+    for name, why in parts.module_reasons.items():
+        if path.lstrip("/") in (name, Path(name).name):
+            return f"/{name} is in: {why}"
+    return parts.selection.explain(path)
 
 
 def _with_folders(own: dict[str, Path]) -> list[tuple[str, Path]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stiefelsystem.console import StiefelError, warn
+from stiefelsystem.console import warn
 from stiefelsystem.host import debian, python_parts
 from stiefelsystem.host.modules import Class, Contents, Why
 from stiefelsystem.host.packages import Packages, merged
@@ -52,6 +52,7 @@ class Selection:
         self._take_python()
         self._leave_out(contents.leave_out)
         self._take_libraries()
+        self._take_alternatives()
         self._take_link_targets()
 
     def exclude(self, exclusions: Exclusions) -> None:
@@ -172,6 +173,17 @@ class Selection:
         with path.open("rb") as file:
             return file.read(4) == b"\x7fELF"
 
+    def _take_alternatives(self) -> None:
+        """The names under which programs are called that Debian's alternatives system manages:
+        links by way of /etc/alternatives, which belong to no package."""
+        for folder in ("usr/bin", "usr/sbin"):
+            for path in sorted((self._tree / folder).iterdir()):
+                if path.is_symlink() and str(path.readlink()).startswith("/etc/alternatives/"):
+                    choice = self._tree / str(path.readlink()).lstrip("/")
+                    target = merged(str(choice.readlink())) if choice.is_symlink() else ""
+                    if target in self.taken:
+                        self.take(str(path.relative_to(self._tree)), self.taken[target])
+
     def _take_link_targets(self) -> None:
         """A link is of no use without what it leads to; of a folder, that is the folder alone."""
         left = list(self.taken)
@@ -216,10 +228,3 @@ def _below(name: str, folders: Iterable[str]) -> bool:
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
-
-
-def require(tree: Path, name: str) -> Path:
-    """A file that the tree must have. Raises `StiefelError` if it has not."""
-    if not (tree / name).exists():
-        raise StiefelError(f"the ramdisk's tree has no /{name}", hint="run ./create-initrd-nspawn")
-    return tree / name

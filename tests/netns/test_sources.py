@@ -58,15 +58,16 @@ modules:
 endif
 """,
     "r8152.c": """\
-#include <linux/init.h>
 #include <linux/module.h>
 #include <linux/usb.h>
 static const struct usb_device_id table[] = { { USB_DEVICE(0x0bda, 0x8152) }, { } };
 MODULE_DEVICE_TABLE(usb, table);
-static int __init begin(void) { pr_info("%s\\n", KBUILD_MODNAME); return 0; }
-static void __exit end(void) { }
-module_init(begin);
-module_exit(end);
+static int probe(struct usb_interface *interface, const struct usb_device_id *id) { return -ENODEV; }
+static void disconnect(struct usb_interface *interface) { }
+static struct usb_driver driver = {
+    .name = KBUILD_MODNAME, .probe = probe, .disconnect = disconnect, .id_table = table,
+};
+module_usb_driver(driver);
 MODULE_LICENSE("GPL");
 """,
 }

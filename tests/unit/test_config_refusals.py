@@ -219,7 +219,7 @@ def refusal(text: str) -> tuple[str, str]:
         (
             "initrd:\n  packing:\n    compressor: ' '\n",
             "6: initrd.packing.compressor: ' ' is not a command",
-            "such as zstd -T0 -12",
+            "such as zstd -T0 -18",
         ),
         (
             'initrd:\n  packing:\n    compressor: sh -c "x\n',

@@ -1,4 +1,7 @@
-"""A boot partition whose journal waits for its replay is read fresh, and not changed by a byte."""
+"""A boot partition whose journal waits for its replay is read fresh, and not changed by a byte.
+
+The machines have as little memory as is promised to be enough.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from tests import builds, capabilities
 _SECONDS = 300.0
 _CONSOLE = "console=ttyS0 quiet"
 _MAC = "52:54:00:00:00:2"  # and a digit
+# MiB: what is promised to be enough, for the ramdisk itself, and for receiving a large archive.
+_SMALL, _RECEIVING = 512, 1024
+_ARCHIVE_MIB = 160
 
 
 def boot_partition(disk: Path) -> str:
@@ -54,8 +60,29 @@ def leave_a_dirty_journal(laptop: Laptop, disk: Path, folder: Path) -> None:
         machine.wait_for(r"root@laptop:.*# ", _SECONDS)
         # fsync: the names are in the journal then, and not yet in their place.
         machine.type("cd /boot && for f in vmlinuz initrd.img; do cp $f-6* $f-99.1; done\n")
+        # The kernel skips the zeros behind an initrd.
+        machine.type(f"truncate -s {_ARCHIVE_MIB - 12}M initrd.img-99.1\n")
         machine.type("sync vmlinuz-99.1 initrd.img-99.1 && ls | grep -c 99.1 | sed s/^/copies:/\n")
         machine.wait_for("copies:2", _SECONDS)
+
+
+def test_the_ramdisk_needs_little_memory(tmp_path: Path) -> None:
+    """As a client, too, which receives nothing yet."""
+    capabilities.require_root()
+    capabilities.require_tools("qemu-system-x86_64", "debootstrap", "systemd-nspawn")
+    image = builds.ramdisk()
+    with vm.whole_ramdisk(image) as ramdisk:
+        client = Hardware(
+            name="client",
+            kernel=pack.kernel_of(image),
+            initrd=ramdisk,
+            cmdline=f"{cmdline.CLIENT_UNIT} {_CONSOLE}",
+            mac=f"{_MAC}4",
+            cable=(tmp_path / "unplugged", tmp_path / "nobody"),
+            memory=_SMALL,
+        )
+        with VirtualMachine(client, tmp_path) as machine:
+            machine.wait_for("searching for the laptop on", _SECONDS)
 
 
 def test_the_journal_is_replayed_on_a_snapshot(tmp_path: Path) -> None:
@@ -78,8 +105,8 @@ def test_the_journal_is_replayed_on_a_snapshot(tmp_path: Path) -> None:
     )
     image = settings.paths.cpio
     sides = (
-        ("server", f"{cmdline.SERVER_UNIT} {target.words()}", "2", disk),
-        ("client", cmdline.CLIENT_UNIT, "3", None),
+        ("server", f"{cmdline.SERVER_UNIT} {target.words()}", "2", disk, _SMALL),
+        ("client", cmdline.CLIENT_UNIT, "3", None, _RECEIVING),
     )
     cable = vm.cable(tmp_path, "server", "client")
     with vm.whole_ramdisk(image) as ramdisk:
@@ -92,13 +119,16 @@ def test_the_journal_is_replayed_on_a_snapshot(tmp_path: Path) -> None:
                 mac=f"{_MAC}{digit}",
                 cable=cable[name],
                 disk=its_disk,
+                memory=memory,
             )
-            for name, unit, digit, its_disk in sides
+            for name, unit, digit, its_disk, memory in sides
         )
         with VirtualMachine(server, tmp_path) as serving:
-            with VirtualMachine(client, tmp_path):
+            with VirtualMachine(client, tmp_path) as receiving:
                 # Only the journal knows of this kernel.
                 serving.wait_for("sending vmlinuz-99.1 and initrd.img-99.1", _SECONDS)
+                receiving.wait_for("starting the laptop's OS", _SECONDS)
+                receiving.wait_for("connecting the laptop's disk", _SECONDS)
             serving.press_ctrl_alt_delete()
             serving.wait_until_off(_SECONDS)
     assert boot_partition(disk) == before
