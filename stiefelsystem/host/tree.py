@@ -7,6 +7,7 @@ interrupted is done again, and nothing else.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,8 @@ KEY_PATH = "etc/stiefelsystem/aes-key"
 # done.
 _LAID_OVER = "etc/stiefelsystem/laid-over"
 _COMPLETE = "etc/stiefelsystem/complete"
+# Where Debian's files wait that something was laid over.
+_COVERED = "etc/stiefelsystem/covered"
 _PACKAGE = "usr/lib/python3/dist-packages/stiefelsystem"
 _UNITS = "etc/systemd/system"
 _SIDES = ("stiefel-server", "stiefel-client")
@@ -66,11 +69,14 @@ def _lay(tree: Path, config: Config, supply: Supply) -> None:
     links = {
         f"{_UNITS}/{side}.service.wants/{unit}": unit for side in _SIDES for unit in contents.start
     }
-    # Recorded before it is done, so that no half of it outlives an interruption.
     laid = sorted((*copies, *contents.files, *links))
-    files.write(tree / _LAID_OVER, "".join(f"{name}\n" for name in laid))
     for name in laid:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(tree / name):
+            (tree / _COVERED / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).rename(tree / _COVERED / name)
+    # Recorded before it is done, so that no half of it outlives an interruption.
+    files.write(tree / _LAID_OVER, "".join(f"{name}\n" for name in laid))
     for name, source in copies.items():
         shutil.copy(source, tree / name, follow_symlinks=False)
     for name, text in contents.files.items():
@@ -129,6 +135,8 @@ def _remove_laid(tree: Path) -> None:
     record = tree / _LAID_OVER
     for name in record.read_text().splitlines() if record.exists() else ():
         (tree / name).unlink(missing_ok=True)
+        if os.path.lexists(tree / _COVERED / name):
+            (tree / _COVERED / name).rename(tree / name)
     shutil.rmtree(tree / _PACKAGE, ignore_errors=True)
 
 

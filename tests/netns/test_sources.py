@@ -62,12 +62,12 @@ endif
 #include <linux/usb.h>
 static const struct usb_device_id table[] = { { USB_DEVICE(0x0bda, 0x8152) }, { } };
 MODULE_DEVICE_TABLE(usb, table);
-static int probe(struct usb_interface *interface, const struct usb_device_id *id) { return -ENODEV; }
-static void disconnect(struct usb_interface *interface) { }
-static struct usb_driver driver = {
+static int probe(struct usb_interface *it, const struct usb_device_id *id) { return -ENODEV; }
+static void disconnect(struct usb_interface *it) { }
+static struct usb_driver test_driver = {
     .name = KBUILD_MODNAME, .probe = probe, .disconnect = disconnect, .id_table = table,
 };
-module_usb_driver(driver);
+module_usb_driver(test_driver);
 MODULE_LICENSE("GPL");
 """,
 }
