@@ -101,7 +101,7 @@ def test_the_journal_is_replayed_on_a_snapshot(tmp_path: Path) -> None:
         part=Path("/dev/vda1"),
         kernel="vmlinuz-*",
         initrd="initrd.img-*",
-        cmdline="",
+        cmdline=_CONSOLE,
     )
     image = settings.paths.cpio
     sides = (
