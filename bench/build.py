@@ -25,7 +25,7 @@ boot: {disk: /dev/vda, part: {type: luks, block: /dev/mapper/boot, luks_block: /
 BOOTS = 3
 SIDES = {
     "server": (
-        f"{cmdline.SERVER_UNIT} stiefel_bootdisk=/dev/vda stiefel_bootpart=/dev/vda1",
+        f"{cmdline.SERVER_UNIT} stiefel_bootdisk=/dev/vda stiefel_bootpart=/dev/vda",
         r"serving, waiting for the desktop",
     ),
     "client": (cmdline.CLIENT_UNIT, r"this machine will run the laptop's OS"),
