@@ -80,7 +80,12 @@ def chosen(config: Config) -> Iterator[Parts]:
     debug = config.debug
     if debug and debug.dont_exclude_paths:
         contents = contents.with_nothing_left_out()
-    own = {name: source / name for name in tree.own_files(source)}
+    # Kernel modules of ours are chosen with the others.
+    own = {
+        name: source / name
+        for name in tree.own_files(source)
+        if not name.startswith("usr/lib/modules/")
+    }
     apart = dict.fromkeys(own, Why(_OWN))
     apart |= dict.fromkeys(_SECRET, Why("what is secret", "in the small archive beside the image"))
     packing = config.initrd.packing

@@ -151,7 +151,7 @@ class Selection:
 
     def _take_libraries(self) -> None:
         """What the linker loads for the programs and libraries that are taken: ldd(1)."""
-        programs = [name for name in sorted(self.taken) if self._is_elf(name)]
+        programs = [name for name in sorted({*self.taken, *self._apart}) if self._is_elf(name)]
         # With two files at least, ldd says which one it speaks of.
         words = [f"/{self.sources.get(name, name)}" for name in (*programs, *programs[:1])]
         output = debian.nspawn(
@@ -168,7 +168,7 @@ class Selection:
 
     def _is_elf(self, name: str) -> bool:
         path = self._tree / self.sources.get(name, name)
-        if not stat.S_ISREG(path.lstat().st_mode):
+        if not path.exists() or not stat.S_ISREG(path.lstat().st_mode):
             return False
         with path.open("rb") as file:
             return file.read(4) == b"\x7fELF"

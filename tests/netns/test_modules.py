@@ -160,6 +160,19 @@ def test_an_included_package_is_whole_and_works(many: Built) -> None:
     assert not (many.root / "usr/share/doc").exists()
 
 
+def test_debians_file_comes_back_when_a_module_goes(many: Built) -> None:
+    """The last test with `many`, since it changes the tree."""
+    laid = many.tree / "etc/lvm/lvmlocal.conf"
+    assert "auto_activation_volume_list = []" in laid.read_text()
+    config = many.tree.parent.parent / "config.yaml"
+    config.write_text("modules: [system-debian]\nboot: {disk: /dev/vda}\n")
+    command = [REPO / "create-initrd-nspawn", "--config", config, "--skip", "base"]
+    subprocess.run(command, check=True)
+    assert "local configuration file template" in laid.read_text()
+    assert not (many.tree / "etc/systemd/system/mine.service").exists()
+    assert not list(many.tree.glob("usr/lib/modules/*/updates/*"))
+
+
 def test_debug(debug: Built) -> None:
     """Full tools, the better shell, nothing left out."""
     programs = ("strace", "nbd-client", "nano", "less", "figlet", "perl", "python3")

@@ -99,7 +99,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.server_setup.stiefelsystem_initrd == Path("/boot/stiefelsystem/initrd")
     assert config.initrd.shell == Path("/bin/bash")
     assert config.initrd.password is None
-    assert config.initrd.packing.compressor_argv == ("zstd", "-T0", "-12")
+    assert config.initrd.packing.compressor_argv == ("zstd", "-T0", "-18")
     assert config.paths.cache == tmp_path / "cache"
     assert config.paths.workdir == tmp_path / "workdir"
     assert config.paths.cpio == tmp_path / "workdir/stiefel.cpio"
