@@ -189,11 +189,12 @@ def test_damaged_in_the_middle(tmp_path: Path, mode: str) -> None:
 
 
 def test_a_member_of_negative_size(tmp_path: Path) -> None:
-    """Python would go back to its header, and read it again, for ever."""
+    """Some versions of Python would go back to its header, and read it again, for ever; others
+    refuse it by themselves."""
     (tmp_path / "archive").write_bytes(
         member("a", size=-512).tobuf(tarfile.GNU_FORMAT) + bytes(10240)
     )
-    with pytest.raises(StiefelError, match="has the size -512"):
+    with pytest.raises(StiefelError, match="has the size -512|invalid offset"):
         tarballs.unpack(tmp_path / "archive", tmp_path / "folder")
 
 
