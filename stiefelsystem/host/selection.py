@@ -18,6 +18,11 @@ from stiefelsystem.host.packages import Packages, merged
 _EMPTY = ("dev", "proc", "run", "sys", "tmp")
 # These travel otherwise: chosen one by one, beside the image, or apart since they are secret.
 _APART = ("boot", "usr/lib/firmware", "usr/lib/modules")
+# Former password hashes, which usermod leaves behind; what takes everything does not take these.
+_NEVER = Class(
+    reason="what the build's programs keep of former passwords",
+    files=("/etc/shadow-", "/etc/gshadow", "/etc/gshadow-"),
+)
 _EVERYTHING = Class(reason="the module debug leaves nothing out", files=("/*",))
 
 
@@ -50,7 +55,7 @@ class Selection:
         self._take_packages()
         self._take_classes((_EVERYTHING,) if everything else contents.take)
         self._take_python()
-        self._leave_out(contents.leave_out)
+        self._leave_out((*contents.leave_out, _NEVER))
         self._take_libraries()
         self._take_alternatives()
         self._take_link_targets()

@@ -44,6 +44,7 @@ DEBUG = """\
 modules: [system-debian, debug]
 boot: {{disk: /dev/vda}}
 paths: {{cache: {cache}}}
+initrd: {{password: "horse battery"}}
 module-configs: {{debug: {{extra-packages: [figlet]}}}}
 """
 
@@ -181,7 +182,13 @@ def test_debug(debug: Built) -> None:
     assert debug.run("python3", "-c", "import unittest; print(unittest.__name__)") == "unittest\n"
     assert (debug.root / "usr/share/doc/bash").is_dir()
     assert (debug.root / "usr/share/bash-completion/bash_completion").is_file()
-    assert not (debug.root / "etc/shadow").exists()
+    # The image is for everyone to read: no hash of a password is in it, not even of a former one.
+    lines = (debug.tree / "etc/shadow").read_text().splitlines()
+    (hashed,) = (line.split(":")[1] for line in lines if line.startswith("root:"))
+    assert hashed.startswith("$")
+    found = subprocess.run(["grep", "-rlF", hashed, debug.root], capture_output=True, check=False)
+    assert found.stdout == b""
+    assert not list(debug.root.glob("etc/*shadow*"))
     left_out = [
         str(path.relative_to(debug.tree))
         for folder in ("usr/bin", "usr/sbin", "usr/lib/systemd")
