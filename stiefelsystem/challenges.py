@@ -11,6 +11,8 @@ import time
 from stiefelsystem.messages import NONCE_SIZE
 
 LIFETIME = 10.0
+# So many may be answered in that time; who answers more has the key, and too much to do.
+_MAX_USED = 1024
 _TIME = struct.Struct(">Q")
 
 
@@ -53,7 +55,7 @@ class Challenges:
         now = _now()
         with self._lock:
             self._used = {used: end for used, end in self._used.items() if end > now}
-            if challenge in self._used:
+            if challenge in self._used or len(self._used) >= _MAX_USED:
                 return False
             self._used[challenge] = now + LIFETIME
         return True

@@ -16,7 +16,10 @@ from stiefelsystem.messages import (
     Order,
     Role,
     Type,
+    VersionError,
+    is_hello_of_any_version,
     kind_of,
+    prefix,
     proved,
 )
 
@@ -52,6 +55,8 @@ class Responder:
                     self._mismatched(Mismatch.unpack(data), peer)
         except MessageError as error:
             self.complain(error, peer)
+            if isinstance(error, VersionError) and is_hello_of_any_version(data):
+                return Answer(prefix(Type.VERSION))
         return Answer()
 
     def complain(self, error: MessageError, peer: Peer) -> None:

@@ -29,7 +29,7 @@ def wired() -> list[Interface]:
     found = []
     for folder in sorted(_SYS.iterdir()) if _SYS.exists() else []:
         try:
-            if _read(folder / "type") != _ETHERNET or _is_something_else(folder):
+            if not _is_wired(folder):
                 continue
             up = bool(int(_read(folder / "flags"), 16) & UP)
             # The carrier of an interface that is down cannot be read.
@@ -40,14 +40,24 @@ def wired() -> list[Interface]:
     return found
 
 
-def _is_something_else(folder: Path) -> bool:
-    """Whether an interface with Ethernet's frames has no cable: wireless ones, and bridges, which
-    repeat what their members hear."""
+def is_wired(ifindex: int) -> bool:
+    """Whether the interface with this number is there, and wired."""
+    try:
+        return _is_wired(_SYS / socket.if_indextoname(ifindex))
+    except OSError:
+        return False
+
+
+def _is_wired(folder: Path) -> bool:
+    """Whether an interface has Ethernet's frames, and a cable: wireless ones do not, nor bridges,
+    which repeat what their members hear."""
+    if _read(folder / "type") != _ETHERNET:
+        return False
     if (folder / "phy80211").exists() or (folder / "wireless").exists():
-        return True
+        return False
     lines = _read(folder / "uevent").splitlines()
     kinds = [line.removeprefix("DEVTYPE=") for line in lines if line.startswith("DEVTYPE=")]
-    return bool(_NOT_WIRED.intersection(kinds))
+    return not _NOT_WIRED.intersection(kinds)
 
 
 def mac(interface: str) -> str:

@@ -7,6 +7,7 @@ All start with the magic, the protocol's version and a type (docs/protocol.md ha
     ORDER     client, to autokexec: both nonces, proof that it has the key: reboot
     ACCEPTED  autokexec: both nonces, in how many seconds it stops its OS, proof
     MISMATCH  client: the nonces of an OFFER whose proof was made with another key
+    VERSION   laptop, to a HELLO of another version: the prefix alone, which names its own
 
 A proof is HMAC-SHA256 by a subkey over all that stands before it.
 """
@@ -41,6 +42,7 @@ class Type(IntEnum):
     ORDER = 3
     ACCEPTED = 4
     MISMATCH = 5
+    VERSION = 6
     SESSION = 16
     SESSION_ANSWER = 17
 
@@ -56,6 +58,10 @@ class MessageError(StiefelError):
     """The bytes are not a message of this protocol, or of another version of it."""
 
 
+class VersionError(MessageError):
+    """The message is of another version of the protocol."""
+
+
 def prefix(kind: Type) -> bytes:
     """What every message starts with."""
     return PREFIX.pack(MAGIC, VERSION, kind)
@@ -67,7 +73,7 @@ def kind_of(data: bytes) -> Type:
         raise MessageError("not a message of stiefelsystem")
     _, version, kind = PREFIX.unpack_from(data)
     if version != VERSION:
-        raise MessageError(
+        raise VersionError(
             f"the peer speaks version {version} of the protocol, this program speaks {VERSION}",
             hint="build both sides from the same version of stiefelsystem",
         )
@@ -75,6 +81,13 @@ def kind_of(data: bytes) -> Type:
         return Type(kind)
     except ValueError as error:
         raise MessageError(f"unknown message type {kind}") from error
+
+
+def is_hello_of_any_version(data: bytes) -> bool:
+    """Whether this asks for an answer: the prefix, and the type of a HELLO, are for ever."""
+    return (
+        len(data) >= PREFIX.size and data.startswith(MAGIC) and data[PREFIX.size - 1] == Type.HELLO
+    )
 
 
 def body_of(data: bytes, kind: Type, size: int) -> bytes:

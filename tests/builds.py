@@ -18,13 +18,14 @@ CACHE = REPO / "cache"
 _WATCHDOG_SECONDS = 1500
 
 
-def ramdisk() -> Path:
+def ramdisk(*options: str) -> Path:
     """Build and pack the ramdisk with the script that users call; quick, if it is there."""
     WORKDIR.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(demo.config_text(WORKDIR, CACHE))
-        subprocess.run([REPO / "create-initrd-nspawn", "--pack", "--config", config], check=True)
+        command = [REPO / "create-initrd-nspawn", "--pack", "--config", config, *options]
+        subprocess.run(command, check=True)
     return WORKDIR / "stiefel.cpio"
 
 

@@ -52,11 +52,17 @@ class WrongKeyError(MessageError):
 
 
 class Keys(NamedTuple):
-    """A session's id, and one key for each direction."""
+    """A session's id, the key that seals its boot request, and the secret behind the answer's."""
 
     id: bytes
     to_server: bytes
     to_client: bytes
+
+    def archive(self, request: bytes) -> bytes:
+        """The key of the archive that answers this one sealed boot request, and no other."""
+        return crypto.hkdf(
+            self.to_client, salt=hashlib.sha256(request).digest(), info=b"boot archive"
+        )
 
 
 class Client:

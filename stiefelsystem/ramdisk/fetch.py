@@ -126,9 +126,10 @@ def _boot(session: exchange.Keys, found: Found, folder: Path) -> tuple[dict[str,
     body = io.BytesIO()
     with Sealer(body.write, session.to_server) as request:
         request.write(json.dumps({}).encode())
+    sealed = body.getvalue()
     with (
-        _Post(found.peer, f"/boot/{session.id.hex()}", body.getvalue()) as response,
-        Opener(response.read, session.to_client) as stream,
+        _Post(found.peer, f"/boot/{session.id.hex()}", sealed) as response,
+        Opener(response.read, session.archive(sealed)) as stream,
     ):
         receiver = archive.Receiver(stream)
         answer = receiver.answer()

@@ -15,20 +15,22 @@ import re
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.datagram import Peer
 from stiefelsystem.discovery import Responder
-from stiefelsystem.framing import Opener, Sealer
+from stiefelsystem.framing import Sealer
 from stiefelsystem.messages import MessageError
 from stiefelsystem.ramdisk import exchange
+from stiefelsystem.ramdisk.admission import Lobby
+from stiefelsystem.ramdisk.handover import Handover
 from stiefelsystem.ramdisk.session import Sessions
 
+_MAX_HEAD = 1 << 13
 _MAX_BODY = 1 << 17
-_MAX_LINE = 1 << 12
-_MAX_LINES = 64
 _STATUS = {
     200: "OK",
     400: "Bad Request",
@@ -36,11 +38,16 @@ _STATUS = {
     404: "Not Found",
     501: "Not Implemented",
 }
-_MAX_CONNECTIONS = 16
+# So many connections may be open whose peers have proved nothing, and each has so much time for
+# its request and the answer.
+_MAX_UNPROVED = 64
+_UNPROVED_SECONDS = 10.0
+# Those that have, too; an archive may be waited for, or be sent slowly.
+_MAX_CONNECTIONS = _MAX_UNPROVED + 16
+# For a thread that has just been hung up on.
+_END_SECONDS = 1.0
 # A peer that neither sends nor takes anything for so many seconds is dropped.
 _IDLE_SECONDS = 20.0
-# A request has to be complete within this time.
-_REQUEST_SECONDS = 10.0
 
 
 class Refusal(Exception):
@@ -54,10 +61,12 @@ class Refusal(Exception):
 def read_request(file: io.BufferedIOBase) -> tuple[str, bytes]:
     """Path and body of a POST request. Raises `Refusal` for anything else."""
     lines: list[str] = []
-    while (line := file.readline(_MAX_LINE)) not in (b"\r\n", b"\n"):
-        if not line.endswith(b"\n") or len(lines) == _MAX_LINES:
+    left = _MAX_HEAD
+    while (line := file.readline(left)) not in (b"\r\n", b"\n"):
+        if not line.endswith(b"\n"):
             raise Refusal(400)
         lines.append(line.decode("latin-1"))
+        left -= len(line)
     words = lines[0].split() if lines else []
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         raise Refusal(400)
@@ -79,16 +88,25 @@ class Server(ThreadingTCPServer):
     address_family = socket.AF_INET6
     allow_reuse_address = True
     daemon_threads = True
-    request_queue_size = 16
+    # A connection that is not yet complete costs nothing: beyond this, the kernel sends cookies.
+    request_queue_size = 128
 
-    def __init__(self, sessions: Sessions, responder: Responder) -> None:
+    def __init__(self, sessions: Sessions, handover: Handover, responder: Responder) -> None:
         self.sessions = sessions
+        self.handover = handover
         self.responder = responder
+        self.unproved = Lobby(size=_MAX_UNPROVED, seconds=_UNPROVED_SECONDS)
         self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         super().__init__(("::", exchange.PORT), _Handler)
 
+    def service_actions(self) -> None:
+        """Called several times a second."""
+        # A trickle of bytes never runs into the time limit of a single read.
+        self.unproved.expire()
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        self.unproved.enter(request, client_address[0])
+        if self._free.acquire(timeout=_END_SECONDS):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -99,6 +117,11 @@ class Server(ThreadingTCPServer):
         finally:
             self._free.release()
 
+    def shutdown_request(self, request: Any) -> None:
+        """Called at the end of each connection."""
+        self.unproved.leave(request)
+        super().shutdown_request(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that goes away in the middle is no event; anything else is a bug, and shown."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -108,21 +131,6 @@ class Server(ThreadingTCPServer):
 class _Handler(StreamRequestHandler):
     server: Server
     timeout = _IDLE_SECONDS
-
-    def setup(self) -> None:
-        super().setup()
-        # A trickle of bytes never runs into the time limit of a single read.
-        self._limit = threading.Timer(_REQUEST_SECONDS, self._cut)
-        self._limit.daemon = True
-        self._limit.start()
-
-    def finish(self) -> None:
-        self._limit.cancel()
-        super().finish()
-
-    def _cut(self) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
 
     def handle(self) -> None:
         address, port, _, ifindex = self.client_address
@@ -154,20 +162,21 @@ class _Handler(StreamRequestHandler):
 
     def _boot(self, identity: str, body: bytes, peer: Peer) -> None:
         try:
-            keys = self.server.sessions.take(bytes.fromhex(identity), peer)
+            key = self.server.sessions.take(bytes.fromhex(identity), body, peer)
+        except MessageError as error:
+            self.server.responder.complain(error, peer)
+            raise Refusal(400) from None
         except ValueError:
-            keys = None
-        if keys is None:
+            key = None
+        if key is None:
             raise Refusal(404)
-        self._limit.cancel()  # it has proved the key; the archive takes as long as it takes
+        # It has proved the key; the archive takes as long as it takes.
+        self.server.unproved.leave(self.connection)
         self._begin(200)
         own_address = str(self.connection.getsockname()[0]).partition("%")[0]
         try:
-            with (
-                Opener(io.BytesIO(body).read, keys.to_server) as request,
-                Sealer(self.wfile.write, keys.to_client) as out,
-            ):
-                self.server.sessions.boot(request, out, peer, own_address, self._cut)
+            with Sealer(self.wfile.write, key) as out:
+                self.server.handover.boot(out, peer, own_address, self._hang_up)
         except StiefelError as error:
             say(f"{peer}: {error}")
         except (ConnectionError, TimeoutError) as error:
@@ -175,19 +184,23 @@ class _Handler(StreamRequestHandler):
         except OSError as error:
             say(f"{peer}: cannot read what it is to get: {error}")
 
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def _begin(self, status: int) -> None:
         head = f"HTTP/1.0 {status} {_STATUS[status]}\r\nContent-Type: application/octet-stream"
         self.wfile.write(f"{head}\r\n\r\n".encode())
 
 
 @contextlib.contextmanager
-def serving(sessions: Sessions, responder: Responder) -> Any:
+def serving(sessions: Sessions, handover: Handover, responder: Responder) -> Iterator[None]:
     """Serve in a thread of its own, as long as the block runs."""
-    with Server(sessions, responder) as server:
+    with Server(sessions, handover, responder) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
         thread.start()
         try:
-            yield server
+            yield
         finally:
             server.shutdown()
             thread.join()

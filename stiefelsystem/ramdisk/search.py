@@ -104,7 +104,8 @@ class Search:
                 case Type.ACCEPTED:
                     self._accepted(data, peer)
         except MessageError as error:
-            self._report.say(f"{peer.interface}: {error}")
+            hint = f"; {error.hint}" if error.hint else ""
+            self._report.say(f"{peer.interface}: {error}{hint}")
         return None
 
     def _offered(self, socket: LinkSocket, data: bytes, peer: Peer) -> Found | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from stiefelsystem.ramdisk import link
 
 if TYPE_CHECKING:
     from stiefelsystem.discovery import Responder
-    from stiefelsystem.ramdisk.session import Sessions
+    from stiefelsystem.ramdisk.handover import Handover
 
 # How often new interfaces are looked for.
 _LOOK_SECONDS = 0.5
@@ -43,8 +44,13 @@ def main() -> int:
     # What arrives at the socket before it is answered waits there.
     with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as responder:
         say("serving, waiting for the desktop")
+        look_at = 0.0
         while True:
-            _answer_next(socket, responder)
+            # Not for each datagram: whoever sends many would have us do nothing else.
+            if (now := time.monotonic()) >= look_at:
+                link.usable()
+                look_at = now + _LOOK_SECONDS
+            _answer_next(socket, responder, look_at - now)
 
 
 def _options() -> Options:
@@ -68,21 +74,23 @@ def _serving(key: bytes, options: Options) -> Iterator[Responder]:
     from stiefelsystem.discovery import Responder
     from stiefelsystem.messages import Role
     from stiefelsystem.ramdisk import disk, http
+    from stiefelsystem.ramdisk.handover import Handover
     from stiefelsystem.ramdisk.session import Sessions
 
     settings = cmdline.ServerSettings.parse(options.cmdline or cmdline.running())
-    sessions = Sessions(keys.subkey(key, keys.SESSION), settings, options.folder)
+    sessions = Sessions(keys.subkey(key, keys.SESSION))
+    handover = Handover(settings, options.folder)
     responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
     with ExitStack() as stack:
-        stack.callback(sessions.close)
+        stack.callback(handover.close)
         disk.remove_left_over()
-        stack.enter_context(http.serving(sessions, responder))
-        stack.enter_context(_preparing(sessions))
+        stack.enter_context(http.serving(sessions, handover, responder))
+        stack.enter_context(_preparing(handover))
         yield responder
 
 
 @contextmanager
-def _preparing(sessions: Sessions) -> Iterator[None]:
+def _preparing(handover: Handover) -> Iterator[None]:
     """Have ready what a client will ask for, and say as soon as it is known if something is wrong
     with the disk; the client is told when it asks."""
     ended = threading.Event()
@@ -91,7 +99,7 @@ def _preparing(sessions: Sessions) -> Iterator[None]:
         crypto.prepare()
         ended.wait(_UNASKED_SECONDS)
         try:
-            sessions.inspect_early(ended)
+            handover.inspect_early(ended)
         except StiefelError as error:
             say(f"cannot serve: {error}")
             say(f"  {error.hint}")
@@ -107,9 +115,8 @@ def _preparing(sessions: Sessions) -> Iterator[None]:
         thread.join()
 
 
-def _answer_next(socket: LinkSocket, responder: Responder) -> None:
-    link.usable()
-    received = socket.receive(_LOOK_SECONDS)
+def _answer_next(socket: LinkSocket, responder: Responder, seconds: float) -> None:
+    received = socket.receive(seconds)
     if received is None:
         return
     data, peer = received

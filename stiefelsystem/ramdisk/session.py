@@ -1,38 +1,24 @@
-"""The server's sessions: who may have the boot archive and then the disk. One client at a time."""
+"""The server's sessions: opened for who proves the key, and used once, by who opened them."""
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stiefelsystem.challenges import Challenges
-from stiefelsystem.cmdline import ServerSettings
-from stiefelsystem.console import StiefelError, say
 from stiefelsystem.datagram import Peer
-from stiefelsystem.framing import Opener, Sealer
+from stiefelsystem.framing import FramingError, Opener
 from stiefelsystem.messages import MessageError
-from stiefelsystem.ramdisk import archive, disk, exchange
-from stiefelsystem.ramdisk.export import NAME, PORT, Export
+from stiefelsystem.ramdisk import exchange
 
 # An opened session must be used within this time; so many may be open at once. Who opens one has
 # proved the key.
 _OPEN_SECONDS = 30.0
 _MAX_OPEN = 8
 _MAX_REQUEST = 1 << 16
-# How long a desktop may take from its kexec to its first NBD connection.
-_BOOT_SECONDS = 300.0
-# How long others wait while the disk changes hands, and how long a transfer may take to end.
-_PATIENCE_SECONDS = 5.0
-# How long a client waits for a disk that is not there, before it is told so.
-_DISK_SECONDS = 2.0
-# How often it is looked whether the disk is there while no client asks.
-_LOOK_SECONDS = 0.1
-_HANG_UP_SECONDS = 30.0
 
 
 class _Open(NamedTuple):
@@ -41,56 +27,13 @@ class _Open(NamedTuple):
     until: float
 
 
-class _Current:
-    """The client that has the disk, or is just getting what it needs for it.
-
-    `hang_up` ends the connection over which it gets its archive.
-    """
-
-    def __init__(self, peer: Peer, hang_up: Callable[[], None]) -> None:
-        self.peer = peer
-        self.hang_up = hang_up
-        self.since = time.monotonic()
-        self.handed_over = threading.Event()
-        self.export: Export | None = None
-
-    def is_over(self) -> bool:
-        """Whether it has ended, or never came: it has no connection, and had time for one."""
-        if self.export is None:
-            return False  # still receiving; the connection's own deadlines end that
-        return self.export.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
-
-    def end(self) -> None:
-        """Fence it off: when this returns, nothing that it sends reaches the disk any more.
-
-        Raises `StiefelError` if the disk reports that something was lost.
-        """
-        self.hang_up()
-        if not self.handed_over.wait(_HANG_UP_SECONDS):
-            raise StiefelError("the former client's transfer does not end; the disk may hang")
-        if self.export:
-            self.export.close()
-
-
-class Refused(StiefelError):
-    """The client does not get what it asks for; the message is told to it."""
-
-
 class Sessions:
-    """Opens sessions for clients that prove the key, and gives the disk to one of them."""
+    """Opens sessions for clients that prove the key, and lets each ask for one boot archive."""
 
-    def __init__(self, key: bytes, settings: ServerSettings, folder: Path) -> None:
+    def __init__(self, key: bytes) -> None:
         self._key = key
-        self._settings = settings
-        self._folder = folder
-        self._since = time.monotonic()
         self._lock = threading.Lock()
-        # Held while the disk changes hands, which may take a while.
-        self._handing_over = threading.Lock()
         self._open: dict[bytes, _Open] = {}
-        self._current: _Current | None = None
-        # Why nobody gets the disk any more, once there is a reason.
-        self._closed = ""
         self.challenges = Challenges()
 
     def open(self, request: bytes, peer: Peer) -> bytes:
@@ -107,151 +50,39 @@ class Sessions:
             self._open[keys.id] = _Open(keys, peer, now + _OPEN_SECONDS)
         return answer
 
-    def take(self, identity: bytes, peer: Peer) -> exchange.Keys | None:
-        """The keys of an opened session, once, for the peer that opened it."""
+    def take(self, identity: bytes, request: bytes, peer: Peer) -> bytes | None:
+        """The key of the archive that answers `request`, the boot request of an open session.
+
+        That ends the session, if it is its owner's request. The id can be seen on the link: None,
+        or `MessageError`, for all that others make of it, and the session stays open.
+        """
         with self._lock:
             entry = self._open.get(identity)
-            if entry is None or entry.peer.identity != peer.identity:
-                return None  # the id was seen on the wire; it is still its owner's
-            del self._open[identity]
-        return entry.keys if entry.until > time.monotonic() else None
-
-    def boot(
-        self,
-        request: Opener,
-        out: Sealer,
-        peer: Peer,
-        own_address: str,
-        hang_up: Callable[[], None],
-    ) -> None:
-        """Hand the boot archive to a client, and open the disk to it; `hang_up` ends the attempt.
-
-        What goes wrong is told to the client, as long as the archive has not begun; after that it
-        sees the stream cut short.
-        """
-        _read_request(request)
-        try:
-            current = self._claim(peer, hang_up)
-            try:
-                self._hand_over(current, out, own_address)
-            except BaseException:
-                self._release(current)
-                raise
-        except StiefelError as error:
-            if not out.untouched:
-                raise
-            status = _status(error)
-            if status != "not yet":  # the client asks again and again, for some seconds
-                say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
-            archive.send(out, {"status": status, "reason": str(error), "hint": error.hint}, {})
-
-    def close(self) -> None:
-        """End the session, if there is one: nothing is written to the disk after this."""
-        with self._handing_over:
-            self._closed = "the server is being stopped"
-            if self._current:
-                self._current.end()
-                self._current = None
-
-    def inspect_early(self, ended: threading.Event) -> None:
-        """Look whether the disk can be served, before a client asks, and as soon as it is there.
-
-        Raises `StiefelError` with the reason if not. Returns early when `ended` is set.
-        """
-        while not ended.is_set():
-            with suppress(disk.NotYet):
-                self._wait_for_devices(0)
-                break
-            ended.wait(_LOOK_SECONDS)
-        with self._handing_over:
-            # A client that has come meanwhile is told the same, and has maybe got the disk.
-            if self._current is None and not ended.is_set():
-                disk.check(self._settings.disk)
-
-    def _wait_for_devices(self, patience: float) -> None:
-        disk.wait_for(self._settings.disk, patience, since=self._since)
-        disk.wait_for(self._settings.part, patience, since=self._since)
-
-    def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
-        settings = self._settings
-        try:
-            self._wait_for_devices(_DISK_SECONDS)
-            checked = disk.check(settings.disk)
-            with disk.boot_folder(settings.part) as folder:
-                kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
-                say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
-                answer = _answer(checked, current.peer, own_address, kernel, initrd)
-                members: dict[str, Path | bytes]
-                members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
-                archive.send(out, answer, members)
-        finally:
-            current.handed_over.set()
-        with self._ownership():
-            if self._current is not current:
-                raise StiefelError("a newer request of the same client has taken over")
-            current.export = Export(checked, current.peer, own_address, self._folder)
-            current.since = time.monotonic()
-        say(f"{current.peer}: the disk {checked.path} is open to it, and to nobody else")
-        # Only now the last frame: a client that has a whole archive finds its disk open.
-        out.close()
-
-    def _claim(self, peer: Peer, hang_up: Callable[[], None]) -> _Current:
-        """Give the disk to `peer`, fencing off a former client that has no use for it any more.
-
-        A desktop that asks again has rebooted: whatever held the disk there is gone.
-        """
-        with self._ownership():
-            former = self._current
-            if former and former.peer.identity != peer.identity and not former.is_over():
-                raise Refused(
-                    f"the disk is in use by {former.peer.address}",
-                    hint="if that machine is gone, press Ctrl-Alt-Del on the laptop and try again",
-                )
-            if former:
-                say(f"{peer}: the former session of {former.peer.address} is ended")
-                try:
-                    former.end()
-                except StiefelError as error:
-                    self._closed = str(error)
-                    raise
-            self._current = _Current(peer, hang_up)
-            return self._current
-
-    def _release(self, current: _Current) -> None:
-        with self._handing_over:
-            if self._current is current:
-                if current.export:
-                    current.export.close()
-                self._current = None
-
-    @contextmanager
-    def _ownership(self) -> Iterator[None]:
-        """Decide alone who has the disk. Raises `StiefelError` if that is not to be had soon."""
-        if not self._handing_over.acquire(timeout=_PATIENCE_SECONDS):
-            raise Refused("the disk is just changing hands")
-        try:
-            if self._closed:
-                raise StiefelError(f"the disk is not served any more: {self._closed}")
-            yield
-        finally:
-            self._handing_over.release()
+        if entry is None or entry.peer.identity != peer.identity or entry.until < time.monotonic():
+            return None
+        text = _unsealed(request, entry.keys.to_server)
+        with self._lock:
+            if self._open.pop(identity, None) is None:
+                return None  # the same request, at the same time
+        _parse(text)
+        return entry.keys.archive(request)
 
 
-def _status(error: StiefelError) -> str:
-    """What kind of answer an error makes; docs/protocol.md lists them."""
-    match error:
-        case Refused():
-            return "in use"
-        case disk.NotYet():
-            return "not yet"
-        case _:
-            return "error"
+def _unsealed(request: bytes, key: bytes) -> bytes:
+    """What a sealed boot request says. Raises `MessageError`."""
+    try:
+        with Opener(io.BytesIO(request).read, key) as opened:
+            text = opened.read(_MAX_REQUEST + 1)
+            opened.finish()
+    except FramingError as error:
+        raise MessageError(f"the boot request is not its session's: {error}") from error
+    if len(text) > _MAX_REQUEST:
+        raise MessageError("the boot request is too long")
+    return text
 
 
-def _read_request(request: Opener) -> dict[str, Any]:
-    """What the client wants; nothing yet, but it must be whole and end."""
-    text = request.read(_MAX_REQUEST)
-    request.finish()
+def _parse(text: bytes) -> dict[str, Any]:
+    """What the client wants; nothing yet."""
     try:
         wanted = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -259,17 +90,3 @@ def _read_request(request: Opener) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         raise MessageError("the boot request is not a JSON object")
     return wanted
-
-
-def _answer(
-    checked: disk.Disk, peer: Peer, own_address: str, kernel: Path, initrd: Path
-) -> dict[str, Any]:
-    return {
-        "status": "ok",
-        "size": kernel.stat().st_size + initrd.stat().st_size,
-        "client": peer.address,
-        "server": own_address,
-        "port": PORT,
-        "export": NAME,
-        "sector_size": checked.sector_size,
-    }

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.builds import REPO
 from tests.processes import Program
 
 _numbers = itertools.count()
@@ -60,17 +61,23 @@ class Machine:
         """The client program, which puts what it receives into /mnt and ends."""
         return self._program("client", "--cmdline", "", "--receive", "/mnt")
 
-    def address(self) -> str:
+    def script(self, name: str, *argv: str | Path) -> Program:
+        """A program of the tests', from this folder, in this machine's network."""
+        script = Path(__file__).with_name(name)
+        command = self.namespace_command(sys.executable, "-u", script, *argv)
+        return Program(command, env={**os.environ, "PYTHONPATH": str(REPO)})
+
+    def address(self, interface: str = "eth0") -> str:
         """Its link-local address, which is made of its MAC (RFC 4291, appendix A)."""
-        words = _ip("-n", self.name, "-o", "link", "show", "dev", "eth0").split()
+        words = _ip("-n", self.name, "-o", "link", "show", "dev", interface).split()
         mac = bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
         identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
         return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
 
-    def bring_up(self) -> None:
+    def bring_up(self, interface: str = "eth0") -> None:
         """Switch its NIC on, as our programs do by themselves."""
-        script = "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up"
-        subprocess.run(self.namespace_command("sh", "-c", script), check=True)
+        script = 'echo 0 >"/proc/sys/net/ipv6/conf/$1/accept_dad"; ip link set "$1" up'
+        subprocess.run(self.namespace_command("sh", "-c", script, "sh", interface), check=True)
 
     def _program(self, side: str, *argv: str) -> Program:
         python = ["python3", "-I", "-u", "-m", f"stiefelsystem.ramdisk.{side}"]
@@ -109,6 +116,12 @@ class Hub:
             _ip("-n", self.name, "link", "set", other, "master", "switch")
         _ip("-n", self.name, "link", "set", other, "up")
         return other
+
+    def join(self, one: tuple[Machine, str], other: tuple[Machine, str]) -> None:
+        """A cable between the NICs of two machines, past the hub; both NICs are made here."""
+        (first, nic), (second, far) = one, other
+        there = ["peer", "name", far, "netns", second.name]
+        _ip("-n", first.name, "link", "add", nic, "type", "veth", *there)
 
     def plug_in_by_cable(self, one: Machine, other: Machine, *options: str) -> Program:
         """Join two machines by a cable that can be slow and flip bits (cable.py)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem.host import debian
+from tests import builds
 from tests.builds import CACHE, REPO
 from tests.processes import Program
 
@@ -95,8 +96,12 @@ def test_another_build_gives_the_same_bytes_and_needs_no_network(
     shutil.rmtree(tmp_path / "workdir")
     said = built(config, "--offline", "--pack")
     assert "unpack the base system" in said
-    assert "compress " not in said, "a layer differs"
     again = tmp_path / "workdir/stiefel.cpio"
+    if image.with_suffix(".packages").read_bytes() == again.with_suffix(".packages").read_bytes():
+        assert "compress " not in said, "a layer differs"
+    else:
+        # The mirror has got new packages since the first build, which now has to have them, too.
+        builds.ramdisk("--update")
     for suffix in (".cpio", ".vmlinuz", ".packages"):
         one, other = image.with_suffix(suffix), again.with_suffix(suffix)
         assert one.read_bytes() == other.read_bytes(), suffix

@@ -16,7 +16,7 @@ from stiefelsystem import challenges, console, keys
 from stiefelsystem.challenges import LIFETIME, Challenges
 from stiefelsystem.console import RateLimited
 from stiefelsystem.datagram import Peer
-from stiefelsystem.discovery import Responder
+from stiefelsystem.discovery import Answer, Responder
 from stiefelsystem.messages import (
     NONCE_SIZE,
     Accepted,
@@ -238,16 +238,27 @@ def test_messages_for_others_have_no_answer(autokexec: Responder) -> None:
         assert not obeys(autokexec, data)
 
 
-def test_other_version_is_reported(
+def test_other_version_is_reported_and_answered(
     autokexec: Responder, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """By the prefix alone, in which that other version finds ours."""
     data = bytearray(Hello(bytes(NONCE_SIZE)).pack())
     data[4] = 9
-    assert not obeys(autokexec, bytes(data))
+    assert autokexec.answer(bytes(data), PEER) == Answer(b"STFL\x01\x06")
     message = "the peer speaks version 9 of the protocol, this program speaks 1"
     said = capsys.readouterr().err
     assert said.startswith(f"{PEER.interface}: {message}; ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 6, 16, 17, 255])
+def test_other_messages_of_another_version_have_no_answer(autokexec: Responder, kind: int) -> None:
+    assert autokexec.answer(b"STFL\x09" + bytes([kind]) + bytes(97), PEER) == Answer()
+
+
+@pytest.mark.parametrize("data", [b"STFL\x09", b"stfl\x09\x01", b"STFL"])
+def test_what_is_too_short_for_a_version_has_no_answer(autokexec: Responder, data: bytes) -> None:
+    assert autokexec.answer(data, PEER) == Answer()
 
 
 def test_mismatch_is_reported(autokexec: Responder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,6 +332,20 @@ def test_used_challenges_are_forgotten(clock: Clock) -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 1 << 14
+
+
+def test_used_challenges_are_bounded(clock: Clock) -> None:
+    """Within their lifetime, too; and later all goes on."""
+    some = Challenges()
+    nonce = bytes(NONCE_SIZE)
+
+    def redeemed() -> bool:
+        clock.now += 0.001
+        return some.redeem(some.issue(nonce, "peer"), nonce, "peer")
+
+    assert [redeemed() for _ in range(1030)].count(True) == 1024
+    clock.now += LIFETIME
+    assert redeemed()
 
 
 def test_challenges_differ(clock: Clock) -> None:

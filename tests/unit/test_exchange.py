@@ -85,6 +85,12 @@ def test_both_sides_agree() -> None:
     assert ours.to_server != ours.to_client
 
 
+def test_an_archive_answers_one_request() -> None:
+    _, keys, _, _ = session()
+    assert len({keys.archive(request) for request in (b"", b"one", b"other")}) == 3
+    assert keys.archive(b"one") != keys.to_client
+
+
 def test_every_session_is_another() -> None:
     """Even for the same offer and key, as after a replay."""
     both = [session() for _ in range(8)]

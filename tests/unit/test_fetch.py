@@ -102,7 +102,7 @@ def serving(
             assert request.read(100) == b"{}"
             request.finish()
         stream = io.BytesIO()
-        with Sealer(stream.write, session.to_client) as out:
+        with Sealer(stream.write, session.archive(body)) as out:
             archive.send(out, answer, files)
         connection.sendall(OK + change(stream.getvalue()))
 

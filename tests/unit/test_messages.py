@@ -98,6 +98,7 @@ def test_numbers() -> None:
         "ORDER": 3,
         "ACCEPTED": 4,
         "MISMATCH": 5,
+        "VERSION": 6,
         "SESSION": 16,
         "SESSION_ANSWER": 17,
     }

@@ -1,175 +1,173 @@
-"""What the server tells a client whose disk it cannot give; and what it finds out by itself."""
+"""Sessions: opened for who proves the key, used once, by their owner and nobody else."""
 
 from __future__ import annotations
 
 import io
-import threading
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stiefelsystem.cmdline import ServerSettings
-from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
-from stiefelsystem.framing import Opener, Sealer
-from stiefelsystem.ramdisk import archive, disk, session
+from stiefelsystem.framing import Sealer
+from stiefelsystem.messages import MessageError, Offer, Role
+from stiefelsystem.ramdisk import exchange, session
 from stiefelsystem.ramdisk.session import Sessions
 
+KEY = b"k" * 32
+NONCE = b"n" * 32
 # Interfaces that no machine has.
 PEER = Peer("fe80::1", 40000, 2**30)
-OTHER = Peer("fe80::2", 40000, 2**30)
-TO_SERVER, TO_CLIENT = b"s" * 32, b"c" * 32
+OTHER_PORT = Peer("fe80::1", 40001, 2**30)
+STRANGERS = [Peer("fe80::2", 40000, 2**30), Peer("fe80::1", 40000, 2**30 - 1)]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessions:
-    """Of a machine whose disk and boot partition are not there yet."""
-    monkeypatch.setattr(session, "_DISK_SECONDS", 0.0)
-    settings = ServerSettings(
-        disk=tmp_path / "disk", part=tmp_path / "boot", kernel="k-*", initrd="i-*", cmdline="ro"
-    )
-    return Sessions(b"k" * 32, settings, tmp_path)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(session, "time", clock)
+    return clock
 
 
-def drivers_have_had_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "_DRIVER_SECONDS", 0.0)
+def opened(sessions: Sessions, peer: Peer = PEER) -> exchange.Keys:
+    """A session, as its client has it."""
+    nonce = os.urandom(32)
+    challenge = sessions.challenges.issue(nonce, peer.identity)
+    client = exchange.Client(KEY, Offer(Role.SERVER, nonce, challenge))
+    return client.finish(sessions.open(client.request, peer))
 
 
-def boot(sessions: Sessions, peer: Peer = PEER, out: Any = None) -> dict[str, Any]:
-    """The answer to a boot request, as the client sees it."""
-    request, stream = io.BytesIO(), out or io.BytesIO()
-    with Sealer(request.write, TO_SERVER) as sealed:
-        sealed.write(b"{}")
-    request.seek(0)
-    with Opener(request.read, TO_SERVER) as opened, Sealer(stream.write, TO_CLIENT) as sealed:
-        sessions.boot(opened, sealed, peer, "fe80::3", lambda: None)
-    stream.seek(0)
-    with Opener(stream.read, TO_CLIENT) as opened:
-        receiver = archive.Receiver(opened)
-        answer = receiver.answer()
-        receiver.finish()
-    return answer
+def sealed(keys: exchange.Keys, text: bytes = b"{}") -> bytes:
+    out = io.BytesIO()
+    with Sealer(out.write, keys.to_server) as request:
+        request.write(text)
+    return out.getvalue()
 
 
-def test_a_disk_that_is_not_there_yet(
-    sessions: Sessions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answer = boot(sessions)
-    assert answer["status"] == "not yet"
-    assert answer["reason"].startswith(f"{tmp_path}/disk is not there yet")
-    assert capsys.readouterr().err == "", "it is said again and again, for nothing"
+def test_a_session_is_used_once() -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    request = sealed(keys)
+    assert sessions.take(keys.id, request, OTHER_PORT) == keys.archive(request)
+    assert sessions.take(keys.id, request, PEER) is None
 
 
-def test_a_boot_partition_that_is_not_there_yet(sessions: Sessions, tmp_path: Path) -> None:
-    (tmp_path / "disk").write_bytes(bytes(4096))
-    answer = boot(sessions)
-    assert answer["status"] == "not yet"
-    assert answer["reason"].startswith(f"{tmp_path}/boot is not there yet")
+def test_a_request_to_open_is_taken_once() -> None:
+    sessions = Sessions(KEY)
+    challenge = sessions.challenges.issue(NONCE, PEER.identity)
+    request = exchange.Client(KEY, Offer(Role.SERVER, NONCE, challenge)).request
+    sessions.open(request, PEER)
+    with pytest.raises(MessageError, match="expired, or was answered before"):
+        sessions.open(request, PEER)
 
 
-def test_a_disk_that_does_not_come(
-    sessions: Sessions,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    drivers_have_had_their_time(monkeypatch)
-    answer = boot(sessions)
-    assert answer["status"] == "error"
-    assert answer["reason"].startswith(f"there is no {tmp_path}/disk on this machine after ")
-    assert "boot.disk" in answer["hint"]
-    assert answer["reason"] in capsys.readouterr().err
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_another_peer_cannot_open_with_what_it_saw(stranger: Peer) -> None:
+    sessions = Sessions(KEY)
+    challenge = sessions.challenges.issue(NONCE, PEER.identity)
+    request = exchange.Client(KEY, Offer(Role.SERVER, NONCE, challenge)).request
+    with pytest.raises(MessageError):
+        sessions.open(request, stranger)
+    sessions.open(request, PEER)
 
 
-def test_who_is_told_to_wait_does_not_keep_others_out(sessions: Sessions) -> None:
-    for peer in (PEER, OTHER, OTHER, PEER):
-        assert boot(sessions, peer)["status"] == "not yet"
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_another_peer_can_neither_use_nor_end_a_session(stranger: Peer) -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    request = sealed(keys)
+    assert sessions.take(keys.id, request, stranger) is None
+    assert sessions.take(keys.id, b"", stranger) is None
+    assert sessions.take(keys.id, request, PEER) is not None
 
 
-def test_a_disk_that_has_come_is_looked_at(sessions: Sessions, tmp_path: Path) -> None:
-    """Whatever then fails is no matter of waiting any more."""
-    assert boot(sessions)["status"] == "not yet"
-    (tmp_path / "boot").mkdir()
-    (tmp_path / "disk").write_bytes(bytes(4096))
-    answer = boot(sessions)
-    assert (answer["status"], answer["reason"]) == (
-        "error",
-        "the boot partition has no k-* with its i-*",
-    )
+FORGERIES: list[Callable[[bytes], bytes]] = [
+    lambda request: b"",
+    lambda request: request[:-1],
+    lambda request: request + b"\0",
+    lambda request: request[:7] + bytes([request[7] ^ 1]) + request[8:],
+    lambda request: request * 2,
+    lambda request: b"\xff" * 1000,
+    lambda request: sealed(exchange.Keys(b"", b"t" * 32, b"")),
+]
 
 
-def in_a_thread(sessions: Sessions, ended: threading.Event) -> tuple[threading.Thread, list[str]]:
-    """The early look as the server does it, and the errors that it raises."""
-    errors: list[str] = []
-
-    def look() -> None:
-        try:
-            sessions.inspect_early(ended)
-        except StiefelError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    return thread, errors
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_a_forged_request_does_not_end_a_session(forge: Callable[[bytes], bytes]) -> None:
+    """Even one from its own peer's address, which can be forged, too."""
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    request = sealed(keys)
+    with pytest.raises(MessageError):
+        sessions.take(keys.id, forge(request), PEER)
+    assert sessions.take(keys.id, request, PEER) == keys.archive(request)
 
 
-def test_early_look_at_a_disk_that_comes(sessions: Sessions, tmp_path: Path) -> None:
-    thread, errors = in_a_thread(sessions, threading.Event())
-    (tmp_path / "boot").mkdir()
-    (tmp_path / "disk").mkdir()  # so that there is something wrong with it
-    thread.join(20)
-    assert errors == [f"{tmp_path}/disk is neither a disk nor an image"]
+def test_the_request_of_another_session() -> None:
+    sessions = Sessions(KEY)
+    one, other = opened(sessions), opened(sessions)
+    with pytest.raises(MessageError):
+        sessions.take(one.id, sealed(other), PEER)
 
 
-def test_early_look_for_a_disk_that_does_not_come(
-    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drivers_have_had_their_time(monkeypatch)
-    with pytest.raises(StiefelError, match=f"there is no {tmp_path}/disk on this machine"):
-        sessions.inspect_early(threading.Event())
+def test_unknown_ids() -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    for identity in (b"", bytes(16), keys.id[:-1], keys.id + b"\0"):
+        assert sessions.take(identity, sealed(keys), PEER) is None
 
 
-def test_early_look_ends_with_the_server(sessions: Sessions) -> None:
-    ended = threading.Event()
-    thread, errors = in_a_thread(sessions, ended)
-    ended.set()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert errors == []
+def test_a_session_expires(clock: Clock) -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    clock.now += 29.9
+    late = opened(sessions)
+    clock.now += 0.2
+    assert sessions.take(keys.id, sealed(keys), PEER) is None
+    assert sessions.take(late.id, sealed(late), PEER) is not None
 
 
-def test_no_early_look_at_a_disk_that_a_client_gets(
-    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is in use then, by ourselves: that is no error."""
-    (tmp_path / "boot").mkdir()
-    for name in ("disk", "boot/k-1", "boot/i-1"):
-        (tmp_path / name).write_bytes(bytes(4096))
-    checked: list[Path] = []
-    check = disk.check
-    monkeypatch.setattr(disk, "check", lambda path: checked.append(path) or check(path))
-    begun, go_on = threading.Event(), threading.Event()
+def test_open_sessions_are_bounded(clock: Clock) -> None:
+    sessions = Sessions(KEY)
+    for _ in range(8):
+        opened(sessions)
+    with pytest.raises(MessageError, match="too many"):
+        opened(sessions)
+    clock.now += 31
+    opened(sessions)
 
-    class Slow(io.BytesIO):
-        def write(self, data: Any, /) -> int:
-            begun.set()
-            assert go_on.wait(20)
-            raise ConnectionResetError("the client has seen enough")
 
-    def client() -> None:
-        with pytest.raises(ConnectionResetError):
-            boot(sessions, out=Slow())
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"null", b"[" * 60000, b"\xff", b"{} {}"])
+def test_a_request_that_is_no_object(text: bytes) -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    with pytest.raises(MessageError, match="JSON"):
+        sessions.take(keys.id, sealed(keys, text), PEER)
 
-    monkeypatch.setattr("stiefelsystem.framing.FRAME_SIZE", 1024)
-    thread = threading.Thread(target=client)
-    thread.start()
-    assert begun.wait(20)
-    try:
-        sessions.inspect_early(threading.Event())
-        assert checked == [tmp_path / "disk"], "not by the client's request alone"
-    finally:
-        go_on.set()
-        thread.join(20)
-    sessions.inspect_early(threading.Event())
-    assert checked == [tmp_path / "disk"] * 2
+
+def test_a_request_that_is_too_long() -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    longest = b'{"": "' + b"x" * (65536 - 8) + b'"}'
+    assert sessions.take(keys.id, sealed(keys, longest), PEER) is not None
+    keys = opened(sessions)
+    with pytest.raises(MessageError, match="too long"):
+        sessions.take(keys.id, sealed(keys, longest + b" "), PEER)
+
+
+@given(identity=st.binary(max_size=20), request=st.binary(max_size=100))
+def test_garbage(identity: bytes, request: bytes) -> None:
+    sessions = Sessions(KEY)
+    assert sessions.take(identity, request, PEER) is None
+    with pytest.raises(MessageError):
+        sessions.open(request, PEER)

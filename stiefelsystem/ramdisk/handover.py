@@ -1,0 +1,213 @@
+"""Who gets the boot archive and then the disk: one client at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from stiefelsystem.cmdline import ServerSettings
+from stiefelsystem.console import StiefelError, say
+from stiefelsystem.datagram import Peer
+from stiefelsystem.framing import Sealer
+from stiefelsystem.ramdisk import archive, disk
+from stiefelsystem.ramdisk.export import NAME, PORT, Export
+
+# How long a desktop may take from its kexec to its first NBD connection.
+_BOOT_SECONDS = 300.0
+# How long others wait while the disk changes hands, and how long a transfer may take to end.
+_PATIENCE_SECONDS = 5.0
+# How long a client waits for a disk that is not there, before it is told so.
+_DISK_SECONDS = 2.0
+# How often it is looked whether the disk is there while no client asks.
+_LOOK_SECONDS = 0.1
+_HANG_UP_SECONDS = 30.0
+
+
+class _Current:
+    """The client that has the disk, or is just getting what it needs for it.
+
+    `hang_up` ends the connection over which it gets its archive.
+    """
+
+    def __init__(self, peer: Peer, hang_up: Callable[[], None]) -> None:
+        self.peer = peer
+        self.hang_up = hang_up
+        self.since = time.monotonic()
+        self.handed_over = threading.Event()
+        self.export: Export | None = None
+
+    def is_over(self) -> bool:
+        """Whether it has ended, or never came: it has no connection, and had time for one."""
+        if self.export is None:
+            return False  # still receiving; the connection's own deadlines end that
+        return self.export.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
+
+    def end(self) -> None:
+        """Fence it off: when this returns, nothing that it sends reaches the disk any more.
+
+        Raises `StiefelError` if the disk reports that something was lost.
+        """
+        self.hang_up()
+        if not self.handed_over.wait(_HANG_UP_SECONDS):
+            raise StiefelError("the former client's transfer does not end; the disk may hang")
+        if self.export:
+            self.export.close()
+
+
+class Refused(StiefelError):
+    """The client does not get what it asks for; the message is told to it."""
+
+
+class Handover:
+    """Gives kernel, initrd and disk to one client at a time."""
+
+    def __init__(self, settings: ServerSettings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._since = time.monotonic()
+        # Held while the disk changes hands, which may take a while.
+        self._handing_over = threading.Lock()
+        self._current: _Current | None = None
+        # Why nobody gets the disk any more, once there is a reason.
+        self._closed = ""
+
+    def boot(self, out: Sealer, peer: Peer, own_address: str, hang_up: Callable[[], None]) -> None:
+        """Hand the boot archive to a client, and open the disk to it; `hang_up` ends the attempt.
+
+        What goes wrong is told to the client, as long as the archive has not begun; after that it
+        sees the stream cut short.
+        """
+        try:
+            current = self._claim(peer, hang_up)
+            try:
+                self._hand_over(current, out, own_address)
+            except BaseException:
+                self._release(current)
+                raise
+        except StiefelError as error:
+            if not out.untouched:
+                raise
+            status = _status(error)
+            if status != "not yet":  # the client asks again and again, for some seconds
+                say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
+            archive.send(out, {"status": status, "reason": str(error), "hint": error.hint}, {})
+
+    def close(self) -> None:
+        """End the session, if there is one: nothing is written to the disk after this."""
+        with self._handing_over:
+            self._closed = "the server is being stopped"
+            if self._current:
+                self._current.end()
+                self._current = None
+
+    def inspect_early(self, ended: threading.Event) -> None:
+        """Look whether the disk can be served, before a client asks, and as soon as it is there.
+
+        Raises `StiefelError` with the reason if not. Returns early when `ended` is set.
+        """
+        while not ended.is_set():
+            with suppress(disk.NotYet):
+                self._wait_for_devices(0)
+                break
+            ended.wait(_LOOK_SECONDS)
+        with self._handing_over:
+            # A client that has come meanwhile is told the same, and has maybe got the disk.
+            if self._current is None and not ended.is_set():
+                disk.check(self._settings.disk)
+
+    def _wait_for_devices(self, patience: float) -> None:
+        disk.wait_for(self._settings.disk, patience, since=self._since)
+        disk.wait_for(self._settings.part, patience, since=self._since)
+
+    def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
+        settings = self._settings
+        try:
+            self._wait_for_devices(_DISK_SECONDS)
+            checked = disk.check(settings.disk)
+            with disk.boot_folder(settings.part) as folder:
+                kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
+                say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
+                answer = _answer(checked, current.peer, own_address, kernel, initrd)
+                members: dict[str, Path | bytes]
+                members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
+                archive.send(out, answer, members)
+        finally:
+            current.handed_over.set()
+        with self._ownership():
+            if self._current is not current:
+                raise StiefelError("a newer request of the same client has taken over")
+            current.export = Export(checked, current.peer, own_address, self._folder)
+            current.since = time.monotonic()
+        say(f"{current.peer}: the disk {checked.path} is open to it, and to nobody else")
+        # Only now the last frame: a client that has a whole archive finds its disk open.
+        out.close()
+
+    def _claim(self, peer: Peer, hang_up: Callable[[], None]) -> _Current:
+        """Give the disk to `peer`, fencing off a former client that has no use for it any more.
+
+        A desktop that asks again has rebooted: whatever held the disk there is gone.
+        """
+        with self._ownership():
+            former = self._current
+            if former and former.peer.identity != peer.identity and not former.is_over():
+                raise Refused(
+                    f"the disk is in use by {former.peer.address}",
+                    hint="if that machine is gone, press Ctrl-Alt-Del on the laptop and try again",
+                )
+            if former:
+                say(f"{peer}: the former session of {former.peer.address} is ended")
+                try:
+                    former.end()
+                except StiefelError as error:
+                    self._closed = str(error)
+                    raise
+            self._current = _Current(peer, hang_up)
+            return self._current
+
+    def _release(self, current: _Current) -> None:
+        with self._handing_over:
+            if self._current is current:
+                if current.export:
+                    current.export.close()
+                self._current = None
+
+    @contextmanager
+    def _ownership(self) -> Iterator[None]:
+        """Decide alone who has the disk. Raises `StiefelError` if that is not to be had soon."""
+        if not self._handing_over.acquire(timeout=_PATIENCE_SECONDS):
+            raise Refused("the disk is just changing hands")
+        try:
+            if self._closed:
+                raise StiefelError(f"the disk is not served any more: {self._closed}")
+            yield
+        finally:
+            self._handing_over.release()
+
+
+def _status(error: StiefelError) -> str:
+    """What kind of answer an error makes; docs/protocol.md lists them."""
+    match error:
+        case Refused():
+            return "in use"
+        case disk.NotYet():
+            return "not yet"
+        case _:
+            return "error"
+
+
+def _answer(
+    checked: disk.Disk, peer: Peer, own_address: str, kernel: Path, initrd: Path
+) -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "size": kernel.stat().st_size + initrd.stat().st_size,
+        "client": peer.address,
+        "server": own_address,
+        "port": PORT,
+        "export": NAME,
+        "sector_size": checked.sector_size,
+    }
