@@ -30,18 +30,28 @@ def load(path: Path) -> bytes:
 
 
 def load_subkey(path: Path) -> bytes:
-    """Read a subkey that was stored, as autokexec's is. Raises `StiefelError` like `load`."""
-    key = _read(path)
+    """Read a subkey that was stored, as autokexec's is, by the user who runs this.
+
+    Raises `StiefelError` like `load`; and for a file of somebody else, who would know the subkey,
+    and what it lets one do here.
+    """
+    key = _read(path, owner=os.geteuid())
     if len(key) != KEY_SIZE:
         raise StiefelError(f"{path} is not a subkey: its size is not {KEY_SIZE} bytes")
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, owner: int | None = None) -> bytes:
     """Up to one byte more than a key has, of a file that nobody else can read."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
+            status = os.fstat(file.fileno())
+            if owner not in (None, status.st_uid):
+                raise StiefelError(
+                    f"{path} belongs to user {status.st_uid}; it may be known to others",
+                    hint="make a new key, and install it again",
+                )
+            if status.st_mode & 0o077:
                 raise StiefelError(
                     f"{path} can be read by others; it may be known to them",
                     hint=f"chmod 600 {path}, and think about who was on this machine",

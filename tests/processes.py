@@ -58,6 +58,12 @@ class Program:
         self._reader.join(seconds)
         return status
 
+    def memory(self, field: str) -> int:
+        """A field of /proc/PID/status such as VmRSS or VmHWM, in bytes; 0 once it has ended."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found.group(1)) * 1024 if found else 0
+
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> None:
         """End it, if it still runs, and wait until it has."""
         if self.process.poll() is None:

@@ -1,4 +1,4 @@
-"""Room for connections of peers that have not proved anything: few, and each for a short time."""
+"""Room for connections that wait for a request: some, and each for a short time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class _Visitor(NamedTuple):
 
 
 class Lobby:
-    """Where connections wait until their peers have proved the key.
+    """Where connections wait until their requests are complete.
 
     There is always room for one more. If `size` are in, the oldest of the address that has most
-    of them has to go: who opens many pushes out its own, and an honest peer, which is done in
-    a moment, never becomes the oldest of anything. After `seconds`, each has to go.
+    of them has to go: who opens many pushes out its own, and an honest peer, whose request comes
+    at once, hardly ever becomes the oldest of anything. After `seconds`, each has to go.
     """
 
     def __init__(self, *, size: int, seconds: float) -> None:
@@ -38,7 +38,7 @@ class Lobby:
             self._inside[connection] = _Visitor(address, time.monotonic())
 
     def leave(self, connection: socket.socket) -> None:
-        """It has proved the key, or has ended; before it is closed."""
+        """Its request is complete, or it has ended; to be called before it is closed."""
         with self._lock:
             self._inside.pop(connection, None)
 

@@ -38,12 +38,11 @@ _STATUS = {
     404: "Not Found",
     501: "Not Implemented",
 }
-# So many connections may be open whose peers have proved nothing, and each has so much time for
-# its request and the answer.
-_MAX_UNPROVED = 64
-_UNPROVED_SECONDS = 10.0
-# Those that have, too; an archive may be waited for, or be sent slowly.
-_MAX_CONNECTIONS = _MAX_UNPROVED + 16
+# So many connections may wait for their requests, each for so long.
+_MAX_WAITING = 64
+_REQUEST_SECONDS = 10.0
+# With those whose requests are complete: what has no proof is answered at once, and in short.
+_MAX_CONNECTIONS = _MAX_WAITING + 16
 # For a thread that has just been hung up on.
 _END_SECONDS = 1.0
 # A peer that neither sends nor takes anything for so many seconds is dropped.
@@ -89,23 +88,23 @@ class Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     # A connection that is not yet complete costs nothing: beyond this, the kernel sends cookies.
-    request_queue_size = 128
+    request_queue_size = 1024
 
     def __init__(self, sessions: Sessions, handover: Handover, responder: Responder) -> None:
         self.sessions = sessions
         self.handover = handover
         self.responder = responder
-        self.unproved = Lobby(size=_MAX_UNPROVED, seconds=_UNPROVED_SECONDS)
+        self.lobby = Lobby(size=_MAX_WAITING, seconds=_REQUEST_SECONDS)
         self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         super().__init__(("::", exchange.PORT), _Handler)
 
     def service_actions(self) -> None:
         """Called several times a second."""
         # A trickle of bytes never runs into the time limit of a single read.
-        self.unproved.expire()
+        self.lobby.expire()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self.unproved.enter(request, client_address[0])
+        self.lobby.enter(request, client_address[0])
         if self._free.acquire(timeout=_END_SECONDS):
             super().process_request(request, client_address)
         else:
@@ -119,7 +118,7 @@ class Server(ThreadingTCPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Called at the end of each connection."""
-        self.unproved.leave(request)
+        self.lobby.leave(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -139,6 +138,7 @@ class _Handler(StreamRequestHandler):
             if not peer.address.startswith("fe80:"):
                 raise Refusal(400)
             path, body = read_request(self.rfile)
+            self.server.lobby.leave(self.connection)
             if path == "/session":
                 self._session(body, peer)
             elif path.startswith("/boot/"):
@@ -170,8 +170,6 @@ class _Handler(StreamRequestHandler):
             key = None
         if key is None:
             raise Refusal(404)
-        # It has proved the key; the archive takes as long as it takes.
-        self.server.unproved.leave(self.connection)
         self._begin(200)
         own_address = str(self.connection.getsockname()[0]).partition("%")[0]
         try:

@@ -1,18 +1,21 @@
-"""A cable that can be slow, be cut, and flip bits: frames are carried between two interfaces.
+"""A cable that can be slow, be cut, and have faults: frames are carried between two interfaces.
 
-    cable.py ONE OTHER [--bytes-per-second N] [--flip-at N]
+    cable.py ONE OTHER [--bytes-per-second N] [--flip-at N] [--lose P] [--repeat P] [--swap P]
 
 Runs until it is ended. With --flip-at, one bit is flipped in the TCP payload from port 4644 once N
-bytes of it have passed, with a right checksum, as an attacker on the link would do.
+bytes of it have passed, with a right checksum, as an attacker on the link would do. The others are
+the probabilities that a frame is lost, comes twice, or comes behind the next one.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import select
 import socket
 import struct
 import time
+from contextlib import suppress
 
 _ALL_PROTOCOLS = 0x0003  # linux/if_ether.h: ETH_P_ALL
 _PACKET_OUTGOING = 4  # linux/if_packet.h
@@ -69,11 +72,33 @@ def _with_checksum(frame: bytearray) -> bytes:
     return bytes(frame)
 
 
+class Faults:
+    """Loses, repeats and reorders frames of one direction, by chance, the same in every run."""
+
+    def __init__(self, *, lose: float, repeat: float, swap: float) -> None:
+        self._lose, self._repeat, self._swap = lose, repeat, swap
+        self._random = random.Random(0)
+        self._held: list[bytes] = []
+
+    def process(self, frame: bytes) -> list[bytes]:
+        """The frames that come out when this one goes in."""
+        if self._random.random() < self._lose:
+            return []
+        if not self._held and self._random.random() < self._swap:
+            self._held = [frame]
+            return []
+        times = 2 if self._random.random() < self._repeat else 1
+        out, self._held = [frame] * times + self._held, []
+        return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("ends", nargs=2)
     parser.add_argument("--bytes-per-second", type=float, default=float("inf"))
     parser.add_argument("--flip-at", type=int)
+    for fault in ("lose", "repeat", "swap"):
+        parser.add_argument(f"--{fault}", type=float, default=0.0)
     args = parser.parse_args()
     flipper = Flipper(args.flip_at)
     ends = []
@@ -82,6 +107,7 @@ def main() -> None:
         end.bind((name, 0))
         ends.append(end)
     other = {ends[0]: ends[1], ends[1]: ends[0]}
+    faults = {end: Faults(lose=args.lose, repeat=args.repeat, swap=args.swap) for end in ends}
     free_at = time.monotonic()
     print("carrying", flush=True)
     while True:
@@ -94,10 +120,9 @@ def main() -> None:
             if pause > 0:
                 time.sleep(pause)  # the length of the cable's queue is the sockets'
             free_at = max(free_at, time.monotonic()) + len(frame) / args.bytes_per_second
-            try:
-                other[end].send(flipper.process(frame))
-            except OSError:
-                continue  # a cable has no errors, it only loses
+            for carried in faults[end].process(flipper.process(frame)):
+                with suppress(OSError):  # a cable has no errors, it only loses
+                    other[end].send(carried)
 
 
 if __name__ == "__main__":

@@ -52,3 +52,21 @@ def test_another_key_is_told_by_both_and_orders_nothing(hub: Hub) -> None:
             client.wait_for("a peer with another key on eth0", 5)
             service.wait_for("a peer with another key on eth0", 5)
         assert "asks for this machine's disk" not in service.output
+
+
+def test_an_order_is_heard_in_a_flood(hub: Hub) -> None:
+    """Of questions, and of orders without the key, from many addresses."""
+    laptop, desktop, stranger = (hub.machine(name) for name in ("laptop", "desktop", "stranger"))
+    stranger.bring_up()
+    with autokexec(laptop, key=hub.key) as service:
+        service.wait_for("listening for a desktop")
+        idle = service.memory("VmRSS")
+        with stranger.script("flood.py", laptop.address()) as flood:
+            flood.wait_for("flooded 2 times", 60)
+            service.wait_for("a peer with another key on eth0")
+            assert "asks for this machine's disk" not in service.output
+            with desktop.client() as client:
+                client.wait_for("found the laptop on eth0", 60)
+                service.wait_for("a desktop on eth0 asks for this machine's disk")
+        assert service.memory("VmHWM") - idle < 16 << 20
+        assert "Traceback" not in service.output

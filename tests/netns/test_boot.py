@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -253,49 +252,6 @@ def assert_received(laptop: Machine, desktop: Machine) -> None:
     assert (desktop.data / "initrd").read_bytes() == expected
     left_over = [path for path in desktop.data.iterdir() if path.name.startswith("stiefel-")]
     assert not left_over
-
-
-def test_server_survives_garbage(hub: Hub) -> None:
-    laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
-    fill_laptop(laptop)
-    desktop.bring_up()
-    with laptop.server() as server:
-        server.wait_for("serving, waiting for the desktop")
-        script = Path(__file__).with_name("garbage.py")
-        command = desktop.namespace_command(sys.executable, script, laptop.address())
-        subprocess.run(command, check=True, timeout=60)
-        receive(desktop)
-        assert "Traceback" not in server.output
-
-
-_TRICKLE = """
-import socket, sys, time
-many = [socket.create_connection((sys.argv[1] + "%eth0", 4644)) for _ in range(16)]
-print("holding", flush=True)
-deadline = time.monotonic() + 120
-while time.monotonic() < deadline:
-    for one in many:
-        try:
-            one.send(b"P")
-        except OSError:
-            pass
-    time.sleep(1)
-"""
-
-
-def test_a_trickle_of_bytes_does_not_keep_an_honest_client_out(hub: Hub) -> None:
-    laptop, desktop, stranger = (hub.machine(name) for name in ("laptop", "desktop", "stranger"))
-    fill_laptop(laptop)
-    stranger.bring_up()
-    with laptop.server() as server:
-        server.wait_for("serving, waiting for the desktop")
-        command = [sys.executable, "-c", _TRICKLE, laptop.address()]
-        with Program(stranger.namespace_command(*command)) as trickle:
-            trickle.wait_for("holding")
-            with desktop.client() as client:
-                client.wait_for("trying again in")
-                assert client.wait(60) == 0, client.output
-            assert trickle.process.poll() is None
 
 
 def test_a_served_disk_is_claimed(hub: Hub) -> None:

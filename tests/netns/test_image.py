@@ -68,6 +68,21 @@ def test_what_is_secret_travels_apart(image: Path) -> None:
     assert key in secrets.read_bytes()
 
 
+def test_nobody_can_log_in_from_the_network(image: Path) -> None:
+    """What listens is tested where the server runs; here, what could be started at all."""
+    names = {Path(name).name for name in images.contents(image)}
+    logins = {"sshd", "dropbear", "telnetd", "in.telnetd", "rlogind", "rshd", "inetd", "xinetd"}
+    assert not names & {*logins, "systemd-socket-activate", "systemd-networkd"}
+
+
+def test_no_two_ramdisks_start_with_the_same_randomness(image: Path, ramdisk: Path) -> None:
+    """The kernel's generator gets its seed from the machine, and nothing in the image is one."""
+    names = {Path(name).name for name in images.contents(image)}
+    assert not names & {"random-seed", "systemd-random-seed", "haveged", "rngd"}
+    assert "virtio-rng.ko" in names
+    assert (ramdisk / "etc/machine-id").read_bytes() == b""
+
+
 def imports(path: Path) -> set[str]:
     """Every import in a source file, wherever it stands, as a statement of its own."""
     return {

@@ -77,11 +77,11 @@ def test_who_opens_many_pushes_out_its_own(street: Street) -> None:
 
 def test_who_has_left_is_not_hung_up_on(street: Street) -> None:
     lobby = Lobby(size=1, seconds=10)
-    (proved,) = entered(lobby, street, "honest")
-    lobby.leave(proved)
-    lobby.leave(proved)
+    (busy,) = entered(lobby, street, "honest")
+    lobby.leave(busy)
+    lobby.leave(busy)
     (guest,) = entered(lobby, street, "other")
-    assert not hung_up(proved)
+    assert not hung_up(busy)
     assert not hung_up(guest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -123,6 +124,13 @@ def test_load_subkey(tmp_path: Path) -> None:
             keys.load_subkey(path)
     path = written(tmp_path / "autokexec-key", bytes(32), 0o640)
     with pytest.raises(StiefelError, match="can be read by others"):
+        keys.load_subkey(path)
+
+
+def test_subkey_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "autokexec-key", bytes(32))
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(StiefelError, match=f"belongs to user {os.getuid()}; it may be known"):
         keys.load_subkey(path)
 
 
