@@ -39,6 +39,8 @@ PORT = 4644
 # A point of P-256, uncompressed: 4, x, y (SEC 1, 2.3.3).
 _POINT = struct.Struct(">B32s32s")
 _UNCOMPRESSED = 4
+# The field of P-256 (SEC 2, 2.4.2).
+_PRIME = (2**256 - 2**224 + 2**192 + 2**96 - 1).to_bytes(32, "big")
 _SHARE_SIZE = _POINT.size
 ID_SIZE = 16
 _REQUEST = struct.Struct(f">{NONCE_SIZE}s{NONCE_SIZE}s{_SHARE_SIZE}s")
@@ -120,6 +122,8 @@ def _derive(
     try:
         if form != _UNCOMPRESSED:
             raise ValueError("not an uncompressed point")
+        if max(x, y) >= _PRIME:  # ECC.construct would take it modulo the prime
+            raise ValueError("not coordinates of the field")
         # Refuses points that are not on the curve, but (0, 0), which the agreement refuses.
         public = ECC.construct(
             curve="P-256", point_x=int.from_bytes(x, "big"), point_y=int.from_bytes(y, "big")
