@@ -7,6 +7,7 @@ command line.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -102,9 +103,20 @@ class Link:
     sector_size: int
 
     def words(self) -> str:
-        """The settings as they stand on the target's command line; nbd-hook/lib reads them."""
-        return (
-            f"stiefel_link={self.mac} stiefel_address={self.address} "
-            f"stiefel_server={self.server} stiefel_port={self.port} "
-            f"stiefel_export={self.export} stiefel_sector={self.sector_size}"
-        )
+        """The settings as they stand on the target's command line; nbd-hook/lib reads them.
+
+        Raises `StiefelError` for a value that the hook would refuse.
+        """
+        values = {
+            "stiefel_link": (self.mac, "[0-9a-f:]+"),
+            "stiefel_address": (self.address, "[0-9a-f:]+"),
+            "stiefel_server": (self.server, "[0-9a-f:]+"),
+            "stiefel_port": (self.port, "[0-9]+"),
+            "stiefel_export": (self.export, "[a-z0-9-]+"),
+            "stiefel_sector": (self.sector_size, "[0-9]+"),
+        }
+        for name, (value, allowed) in values.items():
+            # What a peer has sent may be of any type.
+            if not re.fullmatch(allowed, str(value)):
+                raise StiefelError(f"{name}: {value!r} is not what the target's hook takes")
+        return " ".join(f"{name}={value}" for name, (value, _) in values.items())

@@ -105,6 +105,8 @@ class Receiver:
                     progress(len(chunk))
         self.finish()
         cmdline = (folder / "cmdline").read_text(errors="replace").strip()
+        if "\0" in cmdline:
+            raise ArchiveError("the target's command line has a byte that no command line can have")
         return Received(folder / "kernel", folder / "initrd", cmdline)
 
     def finish(self) -> None:

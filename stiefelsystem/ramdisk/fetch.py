@@ -25,6 +25,8 @@ _CONNECT_SECONDS = 5.0
 # The server may have to wait for its disk before the first byte of an archive.
 _READ_SECONDS = 60.0
 _PROGRESS_SECONDS = 1.0
+# More than all files of an archive may have.
+_MOST = 1 << 33
 # Of an error that quotes the peer; a line of HTTP may have 64 KiB.
 _SHOWN = 200
 
@@ -61,6 +63,11 @@ class _Post:
         try:
             with self._naming():
                 self._response = self._send(path, body)
+            if self._response.chunked:
+                # Not in HTTP/1.0, and http.client believes whatever a chunk says of its size.
+                raise StiefelError(
+                    "the laptop's answer is in chunks, which this version never asks for"
+                )
             if self._response.status != 200:
                 raise StiefelError(
                     f"the laptop refused the request: HTTP status {self._response.status}"
@@ -135,8 +142,7 @@ def _boot(session: exchange.Keys, found: Found, folder: Path) -> tuple[dict[str,
         answer = receiver.answer()
         response.lift_limit()  # it has proved the key; the archive takes as long as it takes
         if answer.get("status") == "ok":
-            size = answer.get("size")
-            progress = _Progress(size if isinstance(size, int) else 0)
+            progress = _Progress(answer.get("size"))
             return answer, receiver.files(folder, progress.advance)
         receiver.finish()
     raise _refusal(answer)
@@ -156,8 +162,8 @@ def _refusal(answer: dict[str, Any]) -> StiefelError:
 class _Progress:
     """Says how far it is, about once a second."""
 
-    def __init__(self, total: int) -> None:
-        self._total = max(total, 1)
+    def __init__(self, total: object) -> None:
+        self._total = total if isinstance(total, int) and 0 < total <= _MOST else _MOST
         self._done = 0
         self._started = self._said = time.monotonic()
 

@@ -41,13 +41,13 @@ def _cmdline(answer: dict[str, Any], received: Received, peer: Peer, extra: str)
     try:
         words = cmdline.Link(
             mac=interfaces.mac(peer.interface),
-            address=str(answer["client"]),
-            server=str(answer["server"]),
-            port=int(answer["port"]),
-            export=str(answer["export"]),
-            sector_size=int(answer["sector_size"]),
+            address=answer["client"],
+            server=answer["server"],
+            port=answer["port"],
+            export=answer["export"],
+            sector_size=answer["sector_size"],
         ).words()
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
         raise ArchiveError(f"the laptop's answer lacks what the target needs: {error}") from error
     return " ".join(part for part in (received.cmdline, words, extra) if part)
 

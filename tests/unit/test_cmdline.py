@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -160,6 +161,30 @@ def test_link() -> None:
         "stiefel_link=52:54:00:00:00:01 stiefel_address=fe80::2 stiefel_server=fe80::1 "
         "stiefel_port=10809 stiefel_export=disk stiefel_sector=4096"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mac", "52:54:00:00:00:0G"),
+        ("address", "fe80::2 init=/bin/sh"),
+        ("address", ""),
+        ("server", "fe80::1\n"),
+        ("server", ["fe80::1"]),
+        ("port", True),
+        ("port", -1),
+        ("port", 1.5),
+        ("export", None),
+        ("export", "disk\u20ac"),
+        ("sector_size", float("inf")),
+    ],
+)
+def test_link_refuses_what_the_hook_would(field: str, value: Any) -> None:
+    good = {"mac": "0:1", "address": "fe80::2", "server": "fe80::1"}
+    good |= {"port": 1, "export": "disk", "sector_size": 512}
+    assert Link(**good).words()
+    with pytest.raises(StiefelError, match="is not what the target's hook takes"):
+        Link(**{**good, field: value}).words()
 
 
 def test_running() -> None:
