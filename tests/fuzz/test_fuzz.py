@@ -14,7 +14,7 @@ import pytest
 from tests.fuzz.hunt import SEEDS, hunt
 from tests.fuzz.targets import NAMES
 
-SECONDS = 3
+SECONDS = 2
 
 
 @pytest.mark.parametrize("target", NAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,6 +15,8 @@ from functools import partial
 Pieces = Iterable[bytes]
 
 _LAST_FLAG = 4  # where it stands in a frame's header
+# Longer than a test looks at what has become of it.
+_STALL_SECONDS = 60.0
 
 
 class Distant(bytes):
@@ -84,6 +87,12 @@ def distant(pieces: Pieces) -> Pieces:
     return map(Distant, pieces)
 
 
+def _stall(ended: threading.Event, pieces: Pieces, which: int) -> Pieces:
+    yield from itertools.islice(pieces, which)
+    print("stalled", flush=True)
+    ended.wait(_STALL_SECONDS)
+
+
 def _late(held: deque[bytes], pieces: Pieces, rounds: int) -> Pieces:
     held += pieces
     return [held.popleft()] if len(held) > rounds else []
@@ -96,8 +105,9 @@ def _replay(recorded: list[bytes], _: Pieces) -> Pieces:
 _BY_NAME: dict[str, Callable[..., Pieces]] = {
     it.__name__: it for it in (flip, forge, drop, repeat, swap, cut, append, end, distant)
 }
-# Late: what came so many rounds before stands in for what comes. Replay: what was recorded does.
-NAMES = (*_BY_NAME, "late", "replay")
+# Stall: so many pieces, and nothing more; the attack has to be ended. Late: what came so many times
+# before, in place of what comes. Replay: what was recorded, in place of what comes.
+NAMES = (*_BY_NAME, "stall", "late", "replay")
 
 
 class Attack:
@@ -110,8 +120,10 @@ class Attack:
     def __init__(
         self, step: str, name: str, numbers: list[int], *, times: int, recorded: list[bytes]
     ) -> None:
+        self._ended = threading.Event()
         changes: dict[str, Callable[..., Pieces]] = {
             **_BY_NAME,
+            "stall": partial(_stall, self._ended),
             "late": partial(_late, deque[bytes]()),
             "replay": partial(_replay, recorded),
         }
@@ -119,11 +131,10 @@ class Attack:
         self._change = changes[name]
         self._numbers = numbers
         self._left = times
-        self._ended = False
 
     def change(self, step: str, pieces: Pieces) -> Pieces:
         """What is to be sent in place of what came."""
-        if step != self._step or self._ended or not self._left:
+        if step != self._step or self._ended.is_set() or not self._left:
             return pieces
         self._left -= 1
         print(f"attacked {step}", flush=True)
@@ -132,9 +143,9 @@ class Attack:
     @property
     def waits(self) -> bool:
         """Whether it is done, and has not been ended."""
-        return not self._left and not self._ended
+        return not self._left and not self._ended.is_set()
 
     def end(self) -> None:
-        """From now on, all passes as it is. Called by a signal, so print() may be under way."""
-        self._ended = True
+        """From now on, all passes as it is. For a signal's handler: print() may be under way."""
+        self._ended.set()
         os.write(1, b"honest\n")

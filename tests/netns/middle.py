@@ -15,6 +15,8 @@ from tests.netns.test_autokexec import autokexec
 from tests.processes import Program
 
 NBD_PORT = 10809
+SERVING = "serving, waiting for the desktop"
+LISTENING = "listening for a desktop"
 OPEN = "is open to it, and to nobody else"
 ORDERED = "a desktop on eth0 asks for this machine's disk"
 FOUND = "found the laptop on eth0; its OS stops in 7 s"
@@ -58,8 +60,11 @@ class Middle:
     @contextmanager
     def running(self, laptop: Program, *argv: str | Path) -> Iterator[Programs]:
         """The same, with this program on the laptop; all of them are ended, and have met no bug."""
-        with laptop, self.relay.script("relay.py", *argv) as relay, self.desktop.client() as client:
-            yield Programs(self, laptop, relay, client)
+        with laptop:
+            # So that it hears all that the relay does.
+            laptop.wait_for(f"{SERVING}|{LISTENING}")
+            with self.relay.script("relay.py", *argv) as relay, self.desktop.client() as client:
+                yield Programs(self, laptop, relay, client)
             for program in (laptop, relay, client):
                 assert "Traceback" not in program.output
 

@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.netns.machines import Hub
-from tests.netns.middle import FOUND, ORDERED, Middle, Programs
+from tests.netns.middle import FOUND, LISTENING, ORDERED, SERVING, Middle, Programs
 from tests.netns.relay import read_recording
 from tests.processes import Program
 
-LISTENING = "listening for a desktop"
-SERVING = "serving, waiting for the desktop"
 SAME_OR_NEW = pytest.mark.parametrize("new", [False, True], ids=["same process", "new process"])
 
 
