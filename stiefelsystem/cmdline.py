@@ -43,13 +43,19 @@ def _values(cmdline: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """What the server must know: the disk, the partition with the kernel, and what to load."""
+    """What the server must know: the disk, the partition with the kernel, what to load, and how it
+    serves."""
 
     disk: Path
     part: Path
     kernel: str
     initrd: str
     cmdline: str
+    encryption: str = "wireguard"
+    connections: int = 4
+    after: str = "reboot"
+    wait: int = 600  # seconds
+    swap: bool = False
 
     def words(self) -> str:
         """The settings as they stand on the ramdisk's command line."""
@@ -59,6 +65,11 @@ class ServerSettings:
             "stiefel_kernel": self.kernel,
             "stiefel_initrd": self.initrd,
             "stiefel_cmdline": encode(self.cmdline),
+            "stiefel_encryption": self.encryption,
+            "stiefel_connections": str(self.connections),
+            "stiefel_after": self.after,
+            "stiefel_wait": str(self.wait),
+            "stiefel_swap": "yes" if self.swap else "no",
         }
         for name, value in words.items():
             if not value.isprintable() or any(c in value for c in " \"'"):
@@ -82,7 +93,29 @@ class ServerSettings:
             kernel=values.get("stiefel_kernel") or "vmlinuz-*",
             initrd=values.get("stiefel_initrd") or "initrd.img-*",
             cmdline=_decode("stiefel_cmdline", values.get("stiefel_cmdline", "")),
+            encryption=_one_of(values, "encryption", "wireguard", "none"),
+            connections=_number(values, "connections", 4, most=16),
+            after=_one_of(values, "after", "reboot", "wait", "poweroff"),
+            wait=_number(values, "wait", 600, most=10**6),
+            swap=_one_of(values, "swap", "no", "yes") == "yes",
         )
+
+
+def _one_of(values: dict[str, str], name: str, default: str, *others: str) -> str:
+    value = values.get(f"stiefel_{name}") or default
+    if value not in (default, *others):
+        known = ", ".join((default, *others))
+        raise StiefelError(f"kernel command line: stiefel_{name}={value} is none of {known}")
+    return value
+
+
+def _number(values: dict[str, str], name: str, default: int, *, most: int) -> int:
+    value = values.get(f"stiefel_{name}") or str(default)
+    if not re.fullmatch("[0-9]{1,9}", value) or not 0 < int(value) <= most:
+        raise StiefelError(
+            f"kernel command line: stiefel_{name}={value} is no number from 1 to {most}"
+        )
+    return int(value)
 
 
 def inner(cmdline: str) -> str:
@@ -91,32 +124,10 @@ def inner(cmdline: str) -> str:
     return _decode(name, _values(cmdline).get(name, ""))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """What the target's hook must know to reach its disk."""
+def target(mac: str, *, swap: bool) -> str:
+    """The words for the target: they tell that it is one, and by which NIC it has its disk.
 
-    mac: str
-    address: str
-    server: str
-    port: int
-    export: str
-    sector_size: int
-
-    def words(self) -> str:
-        """The settings as they stand on the target's command line; nbd-hook/lib reads them.
-
-        Raises `StiefelError` for a value that the hook would refuse.
-        """
-        values = {
-            "stiefel_link": (self.mac, "[0-9a-f:]+"),
-            "stiefel_address": (self.address, "[0-9a-f:]+"),
-            "stiefel_server": (self.server, "[0-9a-f:]+"),
-            "stiefel_port": (self.port, "[0-9]+"),
-            "stiefel_export": (self.export, "[a-z0-9-]+"),
-            "stiefel_sector": (self.sector_size, "[0-9]+"),
-        }
-        for name, (value, allowed) in values.items():
-            # What a peer has sent may be of any type.
-            if not re.fullmatch(allowed, str(value)):
-                raise StiefelError(f"{name}: {value!r} is not what the target's hook takes")
-        return " ".join(f"{name}={value}" for name, (value, _) in values.items())
+    Swap on that disk would be memory at the other end of a cable, and could not be freed while it
+    is out; systemd leaves it alone, and zram as it is: kernel-command-line(7).
+    """
+    return f"stiefel_link={mac}" + ("" if swap else " systemd.swap=0")

@@ -132,6 +132,8 @@ class Boot:
         None  # None: what holds /boot on the running laptop
     )
     cmdline: Cmdline = ""  # added to the target's cmdline by the desktop
+    connections: Annotated[int, Rule(checks.between(1, 16))] = 4
+    swap: bool = False
     load: Load = field(default_factory=Load)
 
 
@@ -143,6 +145,21 @@ class Autokexec:
     mac_detection: Annotated[bool, Key("mac_detection")] = True
     broadcast: bool = True
     delay: Annotated[int, Rule(checks.between(0, 3600))] = 10  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What the laptop does when a session is over, and when no desktop comes."""
+
+    after_session: Literal["reboot", "wait", "poweroff"] = "reboot"
+    wait: Annotated[int, Rule(checks.between(30, 1_000_000))] = 600  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """The link between the two."""
+
+    encryption: Literal["wireguard", "none"] = "wireguard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +285,8 @@ class Config:
     modules: tuple[Module, ...] = ()
     boot: Boot
     autokexec: Autokexec = field(default_factory=Autokexec)
+    server: Server = field(default_factory=Server)
+    link: LinkSettings = field(default_factory=LinkSettings)
     server_setup: ServerSetup = field(default_factory=ServerSetup)
     initrd: Initrd = field(default_factory=Initrd)
     paths: Paths = field(default_factory=Paths)

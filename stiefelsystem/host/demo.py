@@ -165,8 +165,8 @@ def _use_and_check(machines: dict[str, VirtualMachine], disk: Path) -> None:
     with step("write a file on the desktop, and shut it down"):
         _write_on(machines["desktop"], content)
         machines["desktop"].wait_until_off(_PATIENCE)
-    with step("end the server with Ctrl-Alt-Del"):
-        machines["laptop"].press_ctrl_alt_delete()
+    with step("the laptop hears that it is done, and goes back to its own OS"):
+        machines["laptop"].wait_for("the session is over: reboot", _PATIENCE)
         machines["laptop"].wait_until_off(_PATIENCE)
     with step("look into the laptop's disk from outside"):
         _verify(disk, content)

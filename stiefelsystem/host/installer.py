@@ -20,6 +20,11 @@ _NETWORK = {
     "00-stiefellink.network": "etc/systemd/network/00-stiefellink.network",
     "00-stiefellink-networkmanager.conf": "etc/NetworkManager/conf.d/00-stiefellink.conf",
 }
+# What the OS does otherwise while it is stiefeled.
+_SYSTEMD = {
+    "generator": "usr/local/lib/systemd/system-generators/stiefelsystem",
+    "shutdown": "usr/lib/systemd/system-shutdown/stiefelsystem",
+}
 
 
 def install(tree: Path, *, config: Config, config_text: str) -> None:
@@ -53,6 +58,8 @@ def _hook(tree: Path) -> None:
     adapter = hook / "initramfs-tools"
     _copy(adapter / "hook", tree / "etc/initramfs-tools/hooks/stiefelsystem")
     _copy(adapter / "local-top", tree / "etc/initramfs-tools/scripts/local-top/stiefelsystem")
+    for name, place in _SYSTEMD.items():
+        _copy(hook / "systemd" / name, tree / place)
 
 
 def _network_rules(tree: Path) -> None:

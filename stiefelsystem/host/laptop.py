@@ -22,7 +22,7 @@ from stiefelsystem.run import run
 
 NAME = "laptop"
 PASSWORD = "stiefel"
-_PACKAGES = ("dbus", "linux-image-{architecture}", "initramfs-tools", "nbd-client", "python3-yaml")
+_PACKAGES = ("dbus", "linux-image-{architecture}", "initramfs-tools", "python3-yaml")
 _OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem")
 MIB = 1 << 20
 _BOOT = "boot"

@@ -31,6 +31,7 @@ from stiefelsystem.host.debian import Supply
 from stiefelsystem.host.tarballs import unpack
 from stiefelsystem.schema import Invalid, Rule
 
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _COMPILERS = ("gcc", "libc6-dev", "make")
 _KERNEL = "{kernel}"
 # The largest drivers have some MB.
@@ -98,7 +99,8 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source as a module's file describes it: a tar archive, and what to do with it.
+    """A source as a module's file describes it: a tar archive, or a folder of ours, and what to do
+    with it.
 
     `build` are commands for a shell, run one after the other in the archive's top folder; in them,
     too, `{kernel}` is the kernel's version. `packages` are needed for them besides gcc, make and
@@ -108,19 +110,22 @@ class Source:
 
     url: SourceUrl | None = None
     sha256: Sha256 | None = None
+    folder: Annotated[str, Rule(checks.relative)] | None = None  # below the repository's top
     build: tuple[Command, ...] = ("make",)
     packages: tuple[Package, ...] = ()
     kernel_headers: bool = False
     results: tuple[Result, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.url is not None and self.folder is not None:
+            raise Invalid("a source is at a url or in a folder, not in both", key="folder")
         if self.url is not None and self.sha256 is None:
             raise Invalid(
                 "a url needs the sha256 of what is there",
                 key="url",
                 hint="download it, see that it is what you want, and enter what sha256sum prints",
             )
-        if self.url is not None and not self.results:
+        if (self.url or self.folder) and not self.results:
             raise Invalid(
                 "a source needs results",
                 key="results",
@@ -143,13 +148,17 @@ def built(name: str, source: Source, *, kernel: str, workplace: Path, supply: Su
     if place.is_dir():
         say(f"{label}: is built already")
         return place
-    archive = download(label, source, supply)
+    archive = None if source.folder else download(label, source, supply)
     files.make_folder(place.parent)
     with _throwaway(workplace):
         build = _Build(label, tree=workplace / label, log=place.parent / f"{label}.log")
         build.prepare(source, kernel, supply)
-        with step(f"{label}: unpack the source"):
-            top = unpack(archive, build.tree / _FOLDER)
+        if archive:
+            with step(f"{label}: unpack the source"):
+                top = unpack(archive, build.tree / _FOLDER)
+        else:
+            top = build.tree / _FOLDER / label
+            shutil.copytree(_REPOSITORY / str(source.folder), top)
         for command in source.build:
             build.run(command.replace(_KERNEL, kernel), top)
         build.lay_out({top / one.file: one.place(kernel) for one in source.results}, place)
@@ -159,9 +168,20 @@ def built(name: str, source: Source, *, kernel: str, workplace: Path, supply: Su
 def _key(label: str, source: Source, kernel: str) -> str:
     """The digest of all that a result is made of; not of the URL, since any place will do."""
     parts = {**asdict(source), "url": None}
+    if source.folder:
+        parts["contents"] = _contents(_REPOSITORY / source.folder)
     tree = (SUITE, debian.architecture(), _COMPILERS, kernel)
     text = json.dumps([label, parts, tree, _environment(), _SCRIPT], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """The digests of the files in a folder, by their names."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _environment() -> Mapping[str, str]:

@@ -53,18 +53,28 @@ class WrongKeyError(MessageError):
     """The proof was made with another key."""
 
 
+class Secrets(NamedTuple):
+    """What belongs to one boot request: the key of the archive that answers it, the tunnel's
+    preshared key, and what is said, once, to end the session, and to confirm that."""
+
+    archive: bytes
+    preshared: bytes
+    end: bytes
+    ended: bytes
+
+
 class Keys(NamedTuple):
-    """A session's id, the key that seals its boot request, and the secret behind the answer's."""
+    """A session's id, the key that seals its boot request, and the secret behind all else."""
 
     id: bytes
     to_server: bytes
     to_client: bytes
 
-    def archive(self, request: bytes) -> bytes:
-        """The key of the archive that answers this one sealed boot request, and no other."""
-        return crypto.hkdf(
-            self.to_client, salt=hashlib.sha256(request).digest(), info=b"boot archive"
-        )
+    def secrets(self, request: bytes) -> Secrets:
+        """What belongs to this one sealed boot request, and no other."""
+        salt = hashlib.sha256(request).digest()
+        labels = (b"boot archive", b"preshared", b"end", b"ended")
+        return Secrets(*(crypto.hkdf(self.to_client, salt=salt, info=it) for it in labels))
 
 
 class Client:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from stiefelsystem import files
 from stiefelsystem.console import StiefelError
-from stiefelsystem.datagram import Peer
 from stiefelsystem.ramdisk.disk import Disk, flush
 from stiefelsystem.run import environment, missing
 
@@ -38,20 +37,26 @@ exportname = {disk}
 authfile = {allowed}
 flush = true
 fua = false
+trim = true
 """
 
 
 class Export:
-    """An nbd-server that serves `disk` to `peer` alone, on the link only, until `close()`."""
+    """An nbd-server that serves `disk` to `client` alone, on the link only, until `close()`."""
 
-    def __init__(self, disk: Disk, peer: Peer, own_address: str, folder: Path) -> None:
+    def __init__(
+        self, disk: Disk, client: str, own_address: str, ifindex: int, folder: Path
+    ) -> None:
         self.disk = disk
-        self.peer = peer
+        self._client = client
         self._closed = False
-        listen = f"{own_address}%{peer.interface}"
+        # A socket on a link-local address is bound to its interface: what arrives on another one
+        # does not reach it, whatever address it claims.
+        interface = socket.if_indextoname(ifindex)
+        listen = f"{own_address}%{interface}"
         allowed = folder / "nbd-allowed"
         config = folder / "nbd-server.conf"
-        files.write(allowed, f"{peer.address}%{peer.interface}\n", mode=0o600)
+        files.write(allowed, f"{client}%{interface}\n", mode=0o600)
         files.write(
             config,
             _CONFIG.format(listen=listen, port=PORT, name=NAME, disk=disk.path, allowed=allowed),
@@ -78,8 +83,7 @@ class Export:
     def connections(self) -> int:
         """How many connections the client has; strangers, whom nbd-server refuses, do not count."""
         return sum(
-            state == _ESTABLISHED and remote == self.peer.address
-            for state, remote in _tcp_sockets(PORT)
+            state == _ESTABLISHED and remote == self._client for state, remote in _tcp_sockets(PORT)
         )
 
     def close(self) -> None:

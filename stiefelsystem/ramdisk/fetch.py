@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from stiefelsystem import keys
 from stiefelsystem.console import StiefelError, say
@@ -19,6 +19,7 @@ from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, exchange
 from stiefelsystem.ramdisk.archive import Received
+from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.search import Found
 
 _CONNECT_SECONDS = 5.0
@@ -35,14 +36,22 @@ class NotYet(StiefelError):
     """The laptop's disk is not there yet, but may come: it is to be asked again."""
 
 
-def fetch(key: bytes, found: Found, folder: Path) -> tuple[dict[str, Any], Received]:
-    """Open a session and receive kernel, initrd and command line into `folder`, verified.
+class Fetched(NamedTuple):
+    """The server's answer, the archive's files, and the secrets that belong to the request."""
 
-    Returns the server's answer and the archive. Raises `StiefelError` for whatever the server or
-    the link do wrong, and where another client has the disk; `NotYet` where it is worth waiting.
+    answer: dict[str, Any]
+    received: Received
+    secrets: Secrets
+
+
+def fetch(key: bytes, found: Found, folder: Path, request: dict[str, Any]) -> Fetched:
+    """Open a session, make the boot request, and receive the archive into `folder`, verified.
+
+    Raises `StiefelError` for whatever the server or the link do wrong, and where another client
+    has the disk; `NotYet` where it is worth waiting.
     """
     session = _open_session(keys.subkey(key, keys.SESSION), found)
-    return _boot(session, found, folder)
+    return _boot(session, found, folder, request)
 
 
 class _Post:
@@ -129,21 +138,22 @@ def _open_session(key: bytes, found: Found) -> exchange.Keys:
         return opening.finish(response.read(exchange.ANSWER_SIZE + 1))
 
 
-def _boot(session: exchange.Keys, found: Found, folder: Path) -> tuple[dict[str, Any], Received]:
+def _boot(session: exchange.Keys, found: Found, folder: Path, request: dict[str, Any]) -> Fetched:
     body = io.BytesIO()
-    with Sealer(body.write, session.to_server) as request:
-        request.write(json.dumps({}).encode())
+    with Sealer(body.write, session.to_server) as out:
+        out.write(json.dumps(request).encode())
     sealed = body.getvalue()
+    secrets = session.secrets(sealed)
     with (
         _Post(found.peer, f"/boot/{session.id.hex()}", sealed) as response,
-        Opener(response.read, session.archive(sealed)) as stream,
+        Opener(response.read, secrets.archive) as stream,
     ):
         receiver = archive.Receiver(stream)
         answer = receiver.answer()
         response.lift_limit()  # it has proved the key; the archive takes as long as it takes
         if answer.get("status") == "ok":
             progress = _Progress(answer.get("size"))
-            return answer, receiver.files(folder, progress.advance)
+            return Fetched(answer, receiver.files(folder, progress.advance), secrets)
         receiver.finish()
     raise _refusal(answer)
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.console import StiefelError, say
-from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Sealer
 from stiefelsystem.ramdisk import archive, disk
-from stiefelsystem.ramdisk.export import NAME, PORT, Export
+from stiefelsystem.ramdisk.grant import Grant
+from stiefelsystem.ramdisk.session import Asked
 
 # How long a desktop may take from its kexec to its first NBD connection.
 _BOOT_SECONDS = 300.0
@@ -33,18 +32,29 @@ class _Current:
     `hang_up` ends the connection over which it gets its archive.
     """
 
-    def __init__(self, peer: Peer, hang_up: Callable[[], None]) -> None:
-        self.peer = peer
+    def __init__(self, asked: Asked, hang_up: Callable[[], None]) -> None:
+        self.asked = asked
+        self.peer = asked.peer
         self.hang_up = hang_up
         self.since = time.monotonic()
         self.handed_over = threading.Event()
-        self.export: Export | None = None
+        self.grant: Grant | None = None
+        self.open = False
+        self.done = False
 
     def is_over(self) -> bool:
-        """Whether it has ended, or never came: it has no connection, and had time for one."""
-        if self.export is None:
+        """Whether it is done, or never came, or is gone: it has no connection, and had time."""
+        if self.done:
+            return True
+        if self.grant is None or not self.open:
             return False  # still receiving; the connection's own deadlines end that
-        return self.export.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
+        return self.grant.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
+
+    def finish(self) -> None:
+        """Close the disk; the tunnel stays, for what is still to be said in it."""
+        if self.grant:
+            self.grant.close_disk()
+        self.done = True
 
     def end(self) -> None:
         """Fence it off: when this returns, nothing that it sends reaches the disk any more.
@@ -54,8 +64,8 @@ class _Current:
         self.hang_up()
         if not self.handed_over.wait(_HANG_UP_SECONDS):
             raise StiefelError("the former client's transfer does not end; the disk may hang")
-        if self.export:
-            self.export.close()
+        if self.grant:
+            self.grant.close()
 
 
 class Refused(StiefelError):
@@ -68,6 +78,8 @@ class Handover:
     def __init__(self, settings: ServerSettings, folder: Path) -> None:
         self._settings = settings
         self._folder = folder
+        # Called when a client has said that it is done, and the disk is closed.
+        self.ended: Callable[[], None] = lambda: None
         self._since = time.monotonic()
         # Held while the disk changes hands, which may take a while.
         self._handing_over = threading.Lock()
@@ -75,14 +87,17 @@ class Handover:
         # Why nobody gets the disk any more, once there is a reason.
         self._closed = ""
 
-    def boot(self, out: Sealer, peer: Peer, own_address: str, hang_up: Callable[[], None]) -> None:
+    def boot(
+        self, out: Sealer, asked: Asked, own_address: str, hang_up: Callable[[], None]
+    ) -> None:
         """Hand the boot archive to a client, and open the disk to it; `hang_up` ends the attempt.
 
         What goes wrong is told to the client, as long as the archive has not begun; after that it
         sees the stream cut short.
         """
+        peer = asked.peer
         try:
-            current = self._claim(peer, hang_up)
+            current = self._claim(asked, hang_up)
             try:
                 self._hand_over(current, out, own_address)
             except BaseException:
@@ -103,6 +118,11 @@ class Handover:
             if self._current:
                 self._current.end()
                 self._current = None
+
+    def in_use(self) -> bool:
+        """Whether a client has the disk, or is getting it."""
+        current = self._current
+        return current is not None and not current.is_over()
 
     def inspect_early(self, ended: threading.Event) -> None:
         """Look whether the disk can be served, before a client asks, and as soon as it is there.
@@ -131,7 +151,14 @@ class Handover:
             with disk.boot_folder(settings.part) as folder:
                 kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
                 say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
-                answer = _answer(checked, current.peer, own_address, kernel, initrd)
+                grant = Grant(
+                    current.asked, own_address, encrypted=settings.encryption == "wireguard"
+                )
+                current.grant = grant
+                size = kernel.stat().st_size + initrd.stat().st_size
+                answer = {"status": "ok", "size": size, **grant.answer()}
+                answer |= {"server": own_address, "sector_size": checked.sector_size}
+                answer |= {"connections": settings.connections, "swap": settings.swap}
                 members: dict[str, Path | bytes]
                 members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
                 archive.send(out, answer, members)
@@ -140,17 +167,33 @@ class Handover:
         with self._ownership():
             if self._current is not current:
                 raise StiefelError("a newer request of the same client has taken over")
-            current.export = Export(checked, current.peer, own_address, self._folder)
-            current.since = time.monotonic()
+            grant.open(checked, self._folder, lambda: self._said_goodbye(current))
+            current.open, current.since = True, time.monotonic()
         say(f"{current.peer}: the disk {checked.path} is open to it, and to nobody else")
         # Only now the last frame: a client that has a whole archive finds its disk open.
         out.close()
 
-    def _claim(self, peer: Peer, hang_up: Callable[[], None]) -> _Current:
+    def _said_goodbye(self, current: _Current) -> bool:
+        """The client is done: close the disk; whether all that it wrote is on the medium."""
+        with self._handing_over:
+            if self._current is not current:
+                return False
+            try:
+                current.finish()
+            except StiefelError as error:
+                self._closed = str(error)
+                say(f"{current.peer}: {error} ({error.hint})")
+                return False
+        say(f"{current.peer}: is done; the disk is closed, and has everything")
+        self.ended()
+        return True
+
+    def _claim(self, asked: Asked, hang_up: Callable[[], None]) -> _Current:
         """Give the disk to `peer`, fencing off a former client that has no use for it any more.
 
         A desktop that asks again has rebooted: whatever held the disk there is gone.
         """
+        peer = asked.peer
         with self._ownership():
             former = self._current
             if former and former.peer.identity != peer.identity and not former.is_over():
@@ -165,14 +208,14 @@ class Handover:
                 except StiefelError as error:
                     self._closed = str(error)
                     raise
-            self._current = _Current(peer, hang_up)
+            self._current = _Current(asked, hang_up)
             return self._current
 
     def _release(self, current: _Current) -> None:
         with self._handing_over:
             if self._current is current:
-                if current.export:
-                    current.export.close()
+                if current.grant:
+                    current.grant.close()
                 self._current = None
 
     @contextmanager
@@ -197,17 +240,3 @@ def _status(error: StiefelError) -> str:
             return "not yet"
         case _:
             return "error"
-
-
-def _answer(
-    checked: disk.Disk, peer: Peer, own_address: str, kernel: Path, initrd: Path
-) -> dict[str, Any]:
-    return {
-        "status": "ok",
-        "size": kernel.stat().st_size + initrd.stat().st_size,
-        "client": peer.address,
-        "server": own_address,
-        "port": PORT,
-        "export": NAME,
-        "sector_size": checked.sector_size,
-    }

@@ -162,19 +162,19 @@ class _Handler(StreamRequestHandler):
 
     def _boot(self, identity: str, body: bytes, peer: Peer) -> None:
         try:
-            key = self.server.sessions.take(bytes.fromhex(identity), body, peer)
+            asked = self.server.sessions.take(bytes.fromhex(identity), body, peer)
         except MessageError as error:
             self.server.responder.complain(error, peer)
             raise Refusal(400) from None
         except ValueError:
-            key = None
-        if key is None:
+            asked = None
+        if asked is None:
             raise Refusal(404)
         self._begin(200)
         own_address = str(self.connection.getsockname()[0]).partition("%")[0]
         try:
-            with Sealer(self.wfile.write, key) as out:
-                self.server.handover.boot(out, peer, own_address, self._hang_up)
+            with Sealer(self.wfile.write, asked.secrets.archive) as out:
+                self.server.handover.boot(out, asked, own_address, self._hang_up)
         except StiefelError as error:
             say(f"{peer}: {error}")
         except (ConnectionError, TimeoutError) as error:

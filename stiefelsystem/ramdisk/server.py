@@ -21,6 +21,7 @@ from stiefelsystem.ramdisk import link
 if TYPE_CHECKING:
     from stiefelsystem.discovery import Responder
     from stiefelsystem.ramdisk.handover import Handover
+    from stiefelsystem.ramdisk.life import Life
 
 # How often new interfaces are looked for.
 _LOOK_SECONDS = 0.5
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     cmdline: str | None = None
     key: Path = Path("/etc/stiefelsystem/aes-key")
     folder: Path = Path("/run/stiefelsystem")
+    alone: bool = False  # this machine does nothing else, and is left with the server
 
 
 def main() -> int:
@@ -42,21 +44,26 @@ def main() -> int:
     key = keys.load(options.key)
     link.usable()
     # What arrives at the socket before it is answered waits there.
-    with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as responder:
+    with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as (responder, life):
         say("serving, waiting for the desktop")
         look_at = 0.0
-        while True:
+        while not (how := life.over()):
             # Not for each datagram: whoever sends many would have us do nothing else.
             if (now := time.monotonic()) >= look_at:
                 link.usable()
                 look_at = now + _LOOK_SECONDS
             _answer_next(socket, responder, look_at - now)
+    if options.alone:
+        from stiefelsystem.ramdisk.life import leave
+
+        leave(how)
+    return 0
 
 
 def _options() -> Options:
     if len(sys.argv) == 1:  # as systemd starts us: no need to wait for argparse
         keep_in_kernel_log("stiefel-server")
-        return Options()
+        return Options(alone=True)
     import argparse
 
     default = Options()
@@ -68,25 +75,29 @@ def _options() -> Options:
 
 
 @contextmanager
-def _serving(key: bytes, options: Options) -> Iterator[Responder]:
-    """Serve sessions and the disk, as long as the block runs; it gets what answers datagrams."""
+def _serving(key: bytes, options: Options) -> Iterator[tuple[Responder, Life]]:
+    """Serve sessions and the disk, as long as the block runs; it gets what answers datagrams, and
+    what tells how long that shall be."""
     from stiefelsystem import cmdline
     from stiefelsystem.discovery import Responder
     from stiefelsystem.messages import Role
     from stiefelsystem.ramdisk import disk, http
     from stiefelsystem.ramdisk.handover import Handover
+    from stiefelsystem.ramdisk.life import Life
     from stiefelsystem.ramdisk.session import Sessions
 
     settings = cmdline.ServerSettings.parse(options.cmdline or cmdline.running())
     sessions = Sessions(keys.subkey(key, keys.SESSION))
     handover = Handover(settings, options.folder)
+    life = Life(after=settings.after, wait=settings.wait, in_use=handover.in_use)
+    handover.ended = life.session_ended
     responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
     with ExitStack() as stack:
         stack.callback(handover.close)
         disk.remove_left_over()
         stack.enter_context(http.serving(sessions, handover, responder))
         stack.enter_context(_preparing(handover))
-        yield responder
+        yield responder, life
 
 
 @contextmanager

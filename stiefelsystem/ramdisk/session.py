@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from typing import Any, NamedTuple
@@ -25,6 +26,15 @@ class _Open(NamedTuple):
     keys: exchange.Keys
     peer: Peer
     until: float
+
+
+class Asked(NamedTuple):
+    """A boot request: who it is from, the secrets that belong to it, and the desktop's public key
+    for the tunnel; None where that has no WireGuard."""
+
+    peer: Peer
+    secrets: exchange.Secrets
+    tunnel: bytes | None
 
 
 class Sessions:
@@ -50,8 +60,8 @@ class Sessions:
             self._open[keys.id] = _Open(keys, peer, now + _OPEN_SECONDS)
         return answer
 
-    def take(self, identity: bytes, request: bytes, peer: Peer) -> bytes | None:
-        """The key of the archive that answers `request`, the boot request of an open session.
+    def take(self, identity: bytes, request: bytes, peer: Peer) -> Asked | None:
+        """What `request` asks for, the sealed boot request of an open session.
 
         That ends the session, if it is its owner's request. The id can be seen on the link: None,
         or `MessageError`, for all that others make of it, and the session stays open.
@@ -64,8 +74,7 @@ class Sessions:
         with self._lock:
             if self._open.pop(identity, None) is None:
                 return None  # the same request, at the same time
-        _parse(text)
-        return entry.keys.archive(request)
+        return Asked(peer, entry.keys.secrets(request), _tunnel_key(_parse(text)))
 
 
 def _unsealed(request: bytes, key: bytes) -> bytes:
@@ -82,7 +91,7 @@ def _unsealed(request: bytes, key: bytes) -> bytes:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    """What the client wants; nothing yet."""
+    """What the client says."""
     try:
         wanted = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -90,3 +99,12 @@ def _parse(text: bytes) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         raise MessageError("the boot request is not a JSON object")
     return wanted
+
+
+def _tunnel_key(wanted: dict[str, Any]) -> bytes | None:
+    text = wanted.get("tunnel")
+    if text is None:
+        return None
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
+        raise MessageError("the boot request has a malformed key for the tunnel")
+    return bytes.fromhex(text)

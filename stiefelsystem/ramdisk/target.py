@@ -5,15 +5,23 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from stiefelsystem import cmdline, interfaces, kexec
-from stiefelsystem.console import say
-from stiefelsystem.datagram import Peer
-from stiefelsystem.ramdisk.archive import ArchiveError, Received
-from stiefelsystem.ramdisk.fetch import fetch
+from stiefelsystem import cmdline, cpio, files, interfaces, kexec
+from stiefelsystem.console import StiefelError, say
+from stiefelsystem.ramdisk import keeper, tunnel
+from stiefelsystem.ramdisk.archive import Received
+from stiefelsystem.ramdisk.fetch import Fetched, fetch
 from stiefelsystem.ramdisk.search import Found
 from stiefelsystem.run import run
+
+
+class Target(NamedTuple):
+    """What is started: the archive's files, the command line, and the keeper's settings."""
+
+    received: Received
+    cmdline: str
+    session: str
 
 
 def start(key: bytes, found: Found, own_cmdline: str | None, receive: Path | None) -> None:
@@ -23,38 +31,51 @@ def start(key: bytes, found: Found, own_cmdline: str | None, receive: Path | Non
     laptop's disk is still waited for, and `StiefelError` for all else that goes wrong.
     """
     extra = cmdline.inner(own_cmdline or cmdline.running())
+    private, public = _tunnel_keys()
+    request = {"tunnel": public.hex()} if public else {}
     with tempfile.TemporaryDirectory(prefix="stiefel-", dir=receive or "/var/tmp") as name:
         started = time.monotonic()
-        answer, received = fetch(key, found, Path(name))
+        fetched = fetch(key, found, Path(name), request)
         seconds = time.monotonic() - started
         say(f"received and verified kernel and initrd in {seconds:.1f} s")
-        target = _cmdline(answer, received, found.peer, extra)
+        target = _target(fetched, interfaces.mac(found.peer.interface), extra, private)
         if receive is None:
-            _start(received, target)
+            _start(target)
         else:
-            for file in (received.kernel, received.initrd):
-                file.replace(receive / file.name)
-            (receive / "cmdline").write_text(target)
+            _keep(target, receive)
 
 
-def _cmdline(answer: dict[str, Any], received: Received, peer: Peer, extra: str) -> str:
+def _tunnel_keys() -> tuple[bytes | None, bytes | None]:
+    """Private and public key for the target's end of the tunnel, if this machine can make any."""
     try:
-        words = cmdline.Link(
-            mac=interfaces.mac(peer.interface),
-            address=answer["client"],
-            server=answer["server"],
-            port=answer["port"],
-            export=answer["export"],
-            sector_size=answer["sector_size"],
-        ).words()
-    except KeyError as error:
-        raise ArchiveError(f"the laptop's answer lacks what the target needs: {error}") from error
-    return " ".join(part for part in (received.cmdline, words, extra) if part)
+        return tunnel.new_keys()
+    except StiefelError as error:
+        say(f"{error}: the disk's traffic cannot be encrypted")
+        return None, None
 
 
-def _start(received: Received, target: str) -> None:
-    with received.initrd.open("rb") as initrd:
-        kexec.load(received.kernel, initrd, target)
+def _target(fetched: Fetched, mac: str, extra: str, private: bytes | None) -> Target:
+    answer, received, secrets = fetched
+    session = keeper.session(answer, mac, secrets, private)
+    if answer["tunnel"] is None:
+        say("the laptop does not encrypt: who is on this cable can read and change the disk")
+    words = cmdline.target(mac, swap=answer.get("swap") is True)
+    whole = " ".join(part for part in (received.cmdline, words, extra) if part)
+    return Target(received, whole, session)
+
+
+def _start(target: Target) -> None:
+    with target.received.initrd.open("r+b") as initrd:
+        cpio.append(initrd, keeper.archive(target.session))
+        initrd.flush()
+        kexec.load(target.received.kernel, initrd, target.cmdline)
     say("starting the laptop's OS")
     # Nothing on this machine has to be stopped: there is only this ramdisk.
     run(["kexec", "--exec"])
+
+
+def _keep(target: Target, folder: Path) -> None:
+    for file in (target.received.kernel, target.received.initrd):
+        file.replace(folder / file.name)
+    (folder / "cmdline").write_text(target.cmdline)
+    files.write(folder / "session", target.session, mode=0o600)

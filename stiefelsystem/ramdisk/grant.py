@@ -1,0 +1,80 @@
+"""What one client has of this machine: a tunnel, the disk at its end, an ear for its farewell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from stiefelsystem.console import StiefelError, say
+from stiefelsystem.ramdisk import farewell, tunnel
+from stiefelsystem.ramdisk.disk import Disk
+from stiefelsystem.ramdisk.export import NAME, PORT, Export
+from stiefelsystem.ramdisk.farewell import Farewell
+from stiefelsystem.ramdisk.session import Asked
+from stiefelsystem.ramdisk.tunnel import Far, Tunnel
+
+
+class Grant:
+    """Prepared when a client is to get the disk, opened when it has its archive, closed once."""
+
+    def __init__(self, asked: Asked, own_address: str, *, encrypted: bool) -> None:
+        self._asked = asked
+        self._stack = ExitStack()
+        self._tunnel: Tunnel | None = None
+        self._export: Export | None = None
+        self._client, self._server, self._ifindex = (
+            asked.peer.address,
+            own_address,
+            asked.peer.ifindex,
+        )
+        if encrypted:
+            self._connect()
+
+    def answer(self) -> dict[str, Any]:
+        """What the client has to know of it; docs/protocol.md has the fields."""
+        return {
+            "client": self._asked.peer.address,
+            "inner-client": self._client,
+            "inner-server": self._server,
+            "tunnel": self._tunnel.public.hex() if self._tunnel else None,
+            "tunnel-port": tunnel.PORT,
+            "port": PORT,
+            "export": NAME,
+            "end-port": farewell.PORT,
+        }
+
+    def open(self, disk: Disk, folder: Path, ended: Callable[[], bool]) -> None:
+        """Open the disk; `ended` is called when the client has said that it is done."""
+        self._export = Export(disk, self._client, self._server, self._ifindex, folder)
+        self._stack.callback(self._export.close)
+        ear = Farewell(self._server, self._ifindex, self._asked.secrets, ended)
+        self._stack.callback(ear.close)
+
+    def connections(self) -> int:
+        """How many connections to the disk the client has."""
+        return self._export.connections() if self._export else 0
+
+    def close_disk(self) -> None:
+        """Fence the client off; see `Export.close`."""
+        if self._export:
+            self._export.close()
+
+    def close(self) -> None:
+        """Fence it off, and take all else away."""
+        self._stack.close()
+
+    def _connect(self) -> None:
+        if self._asked.tunnel is None:
+            raise StiefelError(
+                "the desktop's ramdisk cannot encrypt: its kernel has no WireGuard",
+                hint="build both sides from the same version; or `link: encryption: none`, on a "
+                "cable that you trust",
+            )
+        self._tunnel = self._stack.enter_context(Tunnel())
+        far = Far(self._asked.tunnel, self._asked.secrets.preshared, self._asked.peer)
+        self._client, self._server = tunnel.CLIENT, tunnel.SERVER
+        self._tunnel.connect(far, own=self._server, other=self._client)
+        self._ifindex = self._tunnel.ifindex
+        say(f"{self._asked.peer}: the disk's traffic is encrypted")
