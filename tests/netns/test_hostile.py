@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -92,6 +93,20 @@ def test_a_rogue_server_that_answers_first(hub: Hub) -> None:
         assert "somebody has called" not in liar.output
         assert "its OS stops" not in client.output
     assert_received(laptop, desktop)
+
+
+def test_a_server_that_is_ended_while_it_sends(hub: Hub) -> None:
+    """It ends by the signal, and the client starts over."""
+    laptop, desktop = hub.machine("laptop"), hub.machine("desktop")
+    fill_laptop(laptop, initrd_size=200 * MEBIBYTE)
+    with desktop.client() as client:
+        with laptop.server() as server:
+            server.wait_for("sending", 60)
+            server.stop()
+        assert server.process.returncode == 128 + signal.SIGTERM, server.output
+        # What its threads print when Python ends under them, and may not.
+        assert "libgcc" not in server.output
+        client.wait_for("trying again in")
 
 
 @pytest.mark.parametrize("step", ["offer", "session", "half", "silent", "received"])

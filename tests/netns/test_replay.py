@@ -108,6 +108,8 @@ def test_autokexec_obeys_no_order_again(machines: Middle, recording: Path, new: 
             assert set(re.findall("(.*) to a datagram", answers)) == {"OFFER"}
             with machines.running(service) as programs:
                 programs.desktop.wait_for(FOUND)
+                service.wait_for(ORDERED, count=obeyed + 1)
+                # What the replay had begun would have been said before.
                 assert service.output.count(ORDERED) == obeyed + 1
 
 
