@@ -16,6 +16,8 @@ from stiefelsystem.console import StiefelError
 
 SERVER_UNIT = "systemd.unit=stiefel-server.service"
 CLIENT_UNIT = "systemd.unit=stiefel-client.service"
+# Of a value that a peer has sent.
+_SHOWN = 100
 
 
 def running() -> str:
@@ -118,5 +120,6 @@ class Link:
         for name, (value, allowed) in values.items():
             # What a peer has sent may be of any type.
             if not re.fullmatch(allowed, str(value)):
-                raise StiefelError(f"{name}: {value!r} is not what the target's hook takes")
+                shown = repr(value)[:_SHOWN]
+                raise StiefelError(f"{name}: {shown} is not what the target's hook takes")
         return " ".join(f"{name}={value}" for name, (value, _) in values.items())
