@@ -21,9 +21,9 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
     First by kexec_file_load(2), which Secure Boot allows for signed kernels, then by the older
     call, for kernels that were built without the first. Raises `StiefelError` if both refuse.
     """
-    if len(cmdline) > _MAX_CMDLINE:
+    if (size := len(cmdline.encode())) > _MAX_CMDLINE:
         raise StiefelError(
-            f"the kernel command line has {len(cmdline)} bytes, more than {_MAX_CMDLINE}",
+            f"the kernel command line has {size} bytes, more than {_MAX_CMDLINE}",
             hint="shorten boot.cmdline, boot.load.cmdline or server-setup.cmdline",
         )
     # By its descriptor, since the initrd may be a file that has no name.

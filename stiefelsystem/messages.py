@@ -25,6 +25,8 @@ MAGIC = b"STFL"
 VERSION = 1
 NONCE_SIZE = 32
 PROOF_SIZE = 32
+# The longest countdown, in seconds.
+MAX_DELAY = 3600
 
 PREFIX = struct.Struct(">4sBB")
 _OFFER = struct.Struct(f">B{NONCE_SIZE}s{NONCE_SIZE}s")
@@ -174,7 +176,10 @@ class Accepted(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         body = body_of(data, Type.ACCEPTED, _ACCEPTED.size + PROOF_SIZE)
-        return cls(*_ACCEPTED.unpack_from(body))
+        accepted = cls(*_ACCEPTED.unpack_from(body))
+        if accepted.delay > MAX_DELAY:
+            raise MessageError(f"ACCEPTED with a delay of {accepted.delay} s")
+        return accepted
 
 
 class Mismatch(NamedTuple):

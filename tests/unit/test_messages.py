@@ -124,10 +124,12 @@ def test_order_roundtrip(nonce: bytes, challenge: bytes, key: bytes) -> None:
     assert proved(key, data)
 
 
-@given(nonce=nonces, challenge=nonces, delay=st.integers(0, 0xFFFF), key=nonces)
+@given(nonce=nonces, challenge=nonces, delay=st.integers(0, 3600), key=nonces)
 def test_accepted_roundtrip(nonce: bytes, challenge: bytes, delay: int, key: bytes) -> None:
     data = Accepted(nonce, challenge, delay).pack(key)
     assert Accepted.unpack(data) == Accepted(nonce, challenge, delay)
+    with pytest.raises(MessageError, match="a delay of"):
+        Accepted.unpack(Accepted(nonce, challenge, 3601 + delay).pack(key))
     assert proved(key, data)
 
 

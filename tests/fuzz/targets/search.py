@@ -67,7 +67,8 @@ class Desktop:
         """What a datagram lets the desktop find, and say."""
         live = self.wire.nonces[-2:]
         if len(data) == 104 and data[:6] == b"STFL\x01\x04":
-            if data[6:38] in live and is_signed(AUTOKEXEC, data):
+            soon = int.from_bytes(data[70:72], "big") <= 3600
+            if data[6:38] in live and soon and is_signed(AUTOKEXEC, data):
                 self.rebooting.add(peer.identity)
             return None, b""
         role, nonces = data[6:7], data[7:71]
