@@ -52,7 +52,6 @@ class ServerSettings:
     initrd: str
     cmdline: str
     encryption: str = "wireguard"
-    connections: int = 4
     after: str = "reboot"
     wait: int = 600  # seconds
     swap: bool = False
@@ -66,7 +65,6 @@ class ServerSettings:
             "stiefel_initrd": self.initrd,
             "stiefel_cmdline": encode(self.cmdline),
             "stiefel_encryption": self.encryption,
-            "stiefel_connections": str(self.connections),
             "stiefel_after": self.after,
             "stiefel_wait": str(self.wait),
             "stiefel_swap": "yes" if self.swap else "no",
@@ -94,7 +92,6 @@ class ServerSettings:
             initrd=values.get("stiefel_initrd") or "initrd.img-*",
             cmdline=_decode("stiefel_cmdline", values.get("stiefel_cmdline", "")),
             encryption=_one_of(values, "encryption", "wireguard", "none"),
-            connections=_number(values, "connections", 4, most=16),
             after=_one_of(values, "after", "reboot", "wait", "poweroff"),
             wait=_number(values, "wait", 600, most=10**6),
             swap=_one_of(values, "swap", "no", "yes") == "yes",

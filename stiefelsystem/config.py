@@ -132,7 +132,6 @@ class Boot:
         None  # None: what holds /boot on the running laptop
     )
     cmdline: Cmdline = ""  # added to the target's cmdline by the desktop
-    connections: Annotated[int, Rule(checks.between(1, 16))] = 4
     swap: bool = False
     load: Load = field(default_factory=Load)
 

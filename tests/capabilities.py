@@ -37,3 +37,13 @@ def require_namespaces() -> None:
     tried = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True)
     subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
     require(tried.returncode == 0, f"cannot make network namespaces: {tried.stderr.decode()}")
+
+
+def as_root_of_a_namespace(*kinds: str) -> list[str]:
+    """The argv before that of a program which is to be root in namespaces of its own, of these
+    kinds (unshare(1)): `--mount`, `--net`."""
+    require_tools("unshare")
+    command = ["unshare", "--user", "--map-root-user", *kinds, "--"]
+    tried = subprocess.run([*command, "true"], check=False, capture_output=True)
+    require(tried.returncode == 0, f"cannot make user namespaces: {tried.stderr.decode()}")
+    return command

@@ -177,6 +177,8 @@ def _key(label: str, source: Source, kernel: str) -> str:
 
 def _contents(folder: Path) -> dict[str, str]:
     """The digests of the files in a folder, by their names."""
+    if not folder.is_dir():
+        raise StiefelError(f"there is no folder {folder} to build from")
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -13,12 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from stiefelsystem import files
-from stiefelsystem.console import StiefelError
+from stiefelsystem.console import StiefelError, say
 from stiefelsystem.ramdisk.disk import Disk, flush
 from stiefelsystem.run import environment, missing
 
 PORT = 10809
-NAME = "disk"
 # A connected client may have much to flush before its process goes.
 _STOP_SECONDS = 20.0
 _START_SECONDS = 10.0
@@ -38,14 +37,16 @@ authfile = {allowed}
 flush = true
 fua = false
 trim = true
+prerun = /usr/lib/stiefelsystem/one-writer
 """
 
 
 class Export:
-    """An nbd-server that serves `disk` to `client` alone, on the link only, until `close()`."""
+    """An nbd-server that serves `disk`, called `name`, to `client` alone, on the link only, until
+    `close()`."""
 
     def __init__(
-        self, disk: Disk, client: str, own_address: str, ifindex: int, folder: Path
+        self, disk: Disk, *, name: str, client: str, address: str, ifindex: int, folder: Path
     ) -> None:
         self.disk = disk
         self._client = client
@@ -53,32 +54,41 @@ class Export:
         # A socket on a link-local address is bound to its interface: what arrives on another one
         # does not reach it, whatever address it claims.
         interface = socket.if_indextoname(ifindex)
-        listen = f"{own_address}%{interface}"
+        listen = f"{address}%{interface}"
         allowed = folder / "nbd-allowed"
         config = folder / "nbd-server.conf"
         files.write(allowed, f"{client}%{interface}\n", mode=0o600)
         files.write(
             config,
-            _CONFIG.format(listen=listen, port=PORT, name=NAME, disk=disk.path, allowed=allowed),
+            _CONFIG.format(listen=listen, port=PORT, name=name, disk=disk.path, allowed=allowed),
             mode=0o600,
         )
-        command = ["nbd-server", "-n", "-C", str(config)]
+        self._command = ["nbd-server", "-n", "-C", str(config)]
         # Claimed as long as it is served: no mount and no volume manager here may take it.
         exclusively = os.O_EXCL if disk.path.is_block_device() else 0
         self._claim = os.open(disk.path, os.O_RDONLY | exclusively)
         try:
-            # In a process group of its own, with one child for each connection.
-            self._process = subprocess.Popen(
-                command, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            self._process = self._start()
         except OSError as error:
             os.close(self._claim)
-            raise missing(command[0]) from error
+            raise missing(self._command[0]) from error
         try:
             self._wait_until_it_listens()
         except BaseException:
             self.close()
             raise
+
+    def look_after(self) -> None:
+        """Start nbd-server again if it has died; the desktop's keeper comes back to it.
+
+        Raises `StiefelError` where it cannot be started; then another time, maybe.
+        """
+        if self._closed or self._process.poll() is None:
+            return
+        say("nbd-server has died; it is started again")
+        self._end_group()
+        self._process = self._start()
+        self._wait_until_it_listens()
 
     def connections(self) -> int:
         """How many connections the client has; strangers, whom nbd-server refuses, do not count."""
@@ -95,17 +105,10 @@ class Export:
         if self._closed:
             return
         self._closed = True
-        group = self._process.pid
-        self._signal(group, signal.SIGTERM)
+        self._signal(self._process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
-        self._signal(group, signal.SIGKILL)
-        self._process.wait()
-        deadline = time.monotonic() + _STOP_SECONDS
-        while self._signal(group, 0):
-            if time.monotonic() > deadline:
-                raise StiefelError("nbd-server's processes do not end; the disk may hang")
-            time.sleep(0.01)
+        self._end_group()
         try:
             flush(self.disk.path)
         except OSError as error:
@@ -115,6 +118,22 @@ class Export:
             ) from error
         finally:
             os.close(self._claim)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """In a process group of its own, with one child for each connection."""
+        return subprocess.Popen(
+            self._command, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def _end_group(self) -> None:
+        group = self._process.pid
+        self._signal(group, signal.SIGKILL)
+        self._process.wait()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._signal(group, 0):
+            if time.monotonic() > deadline:
+                raise StiefelError("nbd-server's processes do not end; the disk may hang")
+            time.sleep(0.01)
 
     @staticmethod
     def _signal(group: int, number: int) -> bool:

@@ -16,16 +16,14 @@ from stiefelsystem.ramdisk.exchange import Secrets
 
 PORT = 61571
 _LOOK_SECONDS = 0.5
-# The answer may get lost; it is repeated for as long as the keeper may ask.
-_REPEAT_SECONDS = 10.0
 _MAX_SIZE = 64
 
 
 class Farewell:
     """Listens for the end of one session, at `address` on one interface, until `close`.
 
-    `ended` is called once, in a thread of its own, when it has been said; what it returns tells
-    whether everything is on the medium, and only then it is confirmed.
+    `ended` is called when it has been said, in a thread of its own, until it returns True: then
+    everything is on the medium, and only then it is confirmed, as often as it is said again.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.ramdisk import farewell, tunnel
 from stiefelsystem.ramdisk.disk import Disk
-from stiefelsystem.ramdisk.export import NAME, PORT, Export
+from stiefelsystem.ramdisk.export import PORT, Export
 from stiefelsystem.ramdisk.farewell import Farewell
 from stiefelsystem.ramdisk.session import Asked
 from stiefelsystem.ramdisk.tunnel import Far, Tunnel
@@ -21,6 +22,9 @@ class Grant:
 
     def __init__(self, asked: Asked, own_address: str, *, encrypted: bool) -> None:
         self._asked = asked
+        # Another one each time: a desktop that goes on from a former session finds no disk by its
+        # name, even where no tunnel keeps it out.
+        self._name = f"disk-{os.urandom(16).hex()}"
         self._stack = ExitStack()
         self._tunnel: Tunnel | None = None
         self._export: Export | None = None
@@ -30,7 +34,11 @@ class Grant:
             asked.peer.ifindex,
         )
         if encrypted:
-            self._connect()
+            try:
+                self._connect()
+            except BaseException:
+                self._stack.close()
+                raise
 
     def answer(self) -> dict[str, Any]:
         """What the client has to know of it; docs/protocol.md has the fields."""
@@ -41,13 +49,20 @@ class Grant:
             "tunnel": self._tunnel.public.hex() if self._tunnel else None,
             "tunnel-port": tunnel.PORT,
             "port": PORT,
-            "export": NAME,
+            "export": self._name,
             "end-port": farewell.PORT,
         }
 
     def open(self, disk: Disk, folder: Path, ended: Callable[[], bool]) -> None:
         """Open the disk; `ended` is called when the client has said that it is done."""
-        self._export = Export(disk, self._client, self._server, self._ifindex, folder)
+        self._export = Export(
+            disk,
+            name=self._name,
+            client=self._client,
+            address=self._server,
+            ifindex=self._ifindex,
+            folder=folder,
+        )
         self._stack.callback(self._export.close)
         ear = Farewell(self._server, self._ifindex, self._asked.secrets, ended)
         self._stack.callback(ear.close)
@@ -55,6 +70,11 @@ class Grant:
     def connections(self) -> int:
         """How many connections to the disk the client has."""
         return self._export.connections() if self._export else 0
+
+    def look_after(self) -> None:
+        """See `Export.look_after`."""
+        if self._export:
+            self._export.look_after()
 
     def close_disk(self) -> None:
         """Fence the client off; see `Export.close`."""

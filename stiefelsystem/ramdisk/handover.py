@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stiefelsystem.cmdline import ServerSettings
-from stiefelsystem.console import StiefelError, say
+from stiefelsystem.console import RateLimited, StiefelError, say
 from stiefelsystem.framing import Sealer
 from stiefelsystem.ramdisk import archive, disk
 from stiefelsystem.ramdisk.grant import Grant
@@ -84,6 +84,7 @@ class Handover:
         # Held while the disk changes hands, which may take a while.
         self._handing_over = threading.Lock()
         self._current: _Current | None = None
+        self._report = RateLimited()
         # Why nobody gets the disk any more, once there is a reason.
         self._closed = ""
 
@@ -118,6 +119,18 @@ class Handover:
             if self._current:
                 self._current.end()
                 self._current = None
+
+    def look_after(self) -> None:
+        """Mend what has died of an open session; to be called now and then."""
+        if not self._handing_over.acquire(blocking=False):
+            return
+        try:
+            if self._current and self._current.open and self._current.grant:
+                self._current.grant.look_after()
+        except StiefelError as error:
+            self._report.say(str(error))
+        finally:
+            self._handing_over.release()
 
     def in_use(self) -> bool:
         """Whether a client has the disk, or is getting it."""
@@ -158,7 +171,8 @@ class Handover:
                 size = kernel.stat().st_size + initrd.stat().st_size
                 answer = {"status": "ok", "size": size, **grant.answer()}
                 answer |= {"server": own_address, "sector_size": checked.sector_size}
-                answer |= {"connections": settings.connections, "swap": settings.swap}
+                # One, since only of one can it be told which writes are the last ones: one-writer.
+                answer |= {"connections": 1, "swap": settings.swap}
                 members: dict[str, Path | bytes]
                 members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
                 archive.send(out, answer, members)
@@ -175,15 +189,19 @@ class Handover:
 
     def _said_goodbye(self, current: _Current) -> bool:
         """The client is done: close the disk; whether all that it wrote is on the medium."""
-        with self._handing_over:
-            if self._current is not current:
+        # Not waited for: who has it may be waiting for the end of this thread. It is said again.
+        if not self._handing_over.acquire(blocking=False):
+            return False
+        try:
+            if self._current is not current or self._closed:
                 return False
-            try:
-                current.finish()
-            except StiefelError as error:
-                self._closed = str(error)
-                say(f"{current.peer}: {error} ({error.hint})")
-                return False
+            current.finish()
+        except StiefelError as error:
+            self._closed = str(error)
+            say(f"{current.peer}: {error} ({error.hint})")
+            return False
+        finally:
+            self._handing_over.release()
         say(f"{current.peer}: is done; the disk is closed, and has everything")
         self.ended()
         return True

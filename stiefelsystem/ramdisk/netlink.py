@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from stiefelsystem.console import StiefelError
@@ -16,6 +17,7 @@ from stiefelsystem.console import StiefelError
 ROUTE, GENERIC = 0, 16
 _REQUEST, _ACK = 0x001, 0x004
 CREATE, EXCL, REPLACE = 0x400, 0x200, 0x100
+DUMP = 0x300
 _NESTED = 0x8000
 _ERROR, _DONE = 2, 3
 # Of the answers that are asked for here, none is longer.
@@ -24,6 +26,7 @@ _SECONDS = 10.0
 
 _MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_CODE = struct.Struct("=i")  # what an answer of type error or done begins with
 _GENERIC = struct.Struct("=BBH")  # command, version
 # The controller of generic netlink: linux/genetlink.h.
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
@@ -41,44 +44,59 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The attributes in `data`, with their types."""
-    while len(data) >= _ATTRIBUTE.size:
-        size, kind = _ATTRIBUTE.unpack_from(data)
-        if not _ATTRIBUTE.size <= size <= len(data):
-            raise StiefelError("the kernel's answer is malformed")
-        yield kind & ~_NESTED, data[_ATTRIBUTE.size : size]
-        data = data[size + -size % 4 :]
+    for kind, value in _parts(data, _ATTRIBUTE):
+        yield kind & ~_NESTED, value
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The messages in `data`, which the kernel sent at once: their types, and what they hold."""
+    yield from _parts(data, _MESSAGE)
 
 
 def request(protocol: int, kind: int, body: bytes, *, flags: int = 0) -> bytes:
-    """Ask the kernel, and return the body of its answer, empty if it only agrees.
+    """Ask the kernel, and return the body of its first answer, empty if it only agrees.
 
-    Raises `OSError` with the kernel's reason where it refuses.
+    Raises `OSError` with the kernel's reason where it refuses, or says nothing for 10 s.
     """
     message = _MESSAGE.pack(_MESSAGE.size + len(body), kind, _REQUEST | _ACK | flags, 1, 0) + body
     answer = b""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as kernel:
         kernel.settimeout(_SECONDS)
-        kernel.sendto(message, (0, 0))
+        kernel.connect((0, 0))  # no other process can answer in its place
+        kernel.send(message)
         while True:
-            data = kernel.recv(_MAX_ANSWER)
-            while data:
-                size, kind, _, _, _ = _MESSAGE.unpack_from(data)
-                content, data = data[_MESSAGE.size : size], data[size + -size % 4 :]
-                if kind == _DONE:
-                    continue
-                if kind != _ERROR:
-                    answer = content
-                    continue
-                (code,) = struct.unpack_from("=i", content)
-                if code:
-                    raise OSError(-code, os.strerror(-code))
-                return answer
+            for kind_of_answer, content in messages(kernel.recv(_MAX_ANSWER)):
+                if kind_of_answer in (_ERROR, _DONE):
+                    _agreed(content)
+                    return answer
+                answer = answer or content
 
 
-def generic(family: str, command: int, body: bytes) -> bytes:
+def generic(family: str, command: int, body: bytes, *, flags: int = 0) -> bytes:
     """A request to a family of generic netlink, such as `wireguard`; returns the attributes."""
     name = attribute(_FAMILY_NAME, family.encode() + b"\0")
     found = request(GENERIC, _CONTROLLER, _GENERIC.pack(_GET_FAMILY, 1, 0) + name)
-    ids = [value for kind, value in attributes(found[_GENERIC.size :]) if kind == _FAMILY_ID]
-    (number,) = struct.unpack("=H", ids[0])
-    return request(GENERIC, number, _GENERIC.pack(command, 1, 0) + body)[_GENERIC.size :]
+    number = dict(attributes(found[_GENERIC.size :])).get(_FAMILY_ID, b"")
+    if len(number) != 2:
+        raise StiefelError(f"the kernel's answer does not say where {family} is")
+    kind = int.from_bytes(number, sys.byteorder)
+    answer = request(GENERIC, kind, _GENERIC.pack(command, 1, 0) + body, flags=flags)
+    return answer[_GENERIC.size :]
+
+
+def _agreed(content: bytes) -> None:
+    if len(content) < _CODE.size:
+        raise StiefelError("the kernel's answer is malformed")
+    (code,) = _CODE.unpack_from(content)
+    if code:
+        raise OSError(-code, os.strerror(-code))
+
+
+def _parts(data: bytes, header: struct.Struct) -> Iterator[tuple[int, bytes]]:
+    """What stands one behind the other in `data`, each with a header of length, type, and more."""
+    while data:
+        size, kind, *_ = header.unpack_from(data) if len(data) >= header.size else (0, 0)
+        if not header.size <= size <= len(data):
+            raise StiefelError("the kernel's answer is malformed")
+        yield kind, data[header.size : size]
+        data = data[size + -size % 4 :]

@@ -38,21 +38,31 @@ class Options(NamedTuple):
     alone: bool = False  # this machine does nothing else, and is left with the server
 
 
+class _Parts(NamedTuple):
+    """What answers datagrams, what has the disk, and what tells when all of that is over."""
+
+    responder: Responder
+    handover: Handover
+    life: Life
+
+
 def main() -> int:
     options = _options()
     say("this machine serves its disk")
     key = keys.load(options.key)
     link.usable()
     # What arrives at the socket before it is answered waits there.
-    with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as (responder, life):
+    with LinkSocket(DISCOVERY_PORT) as socket, _serving(key, options) as parts:
         say("serving, waiting for the desktop")
-        look_at = 0.0
-        while not (how := life.over()):
+        look_at, how = 0.0, ""
+        while not how:
             # Not for each datagram: whoever sends many would have us do nothing else.
             if (now := time.monotonic()) >= look_at:
                 link.usable()
+                parts.handover.look_after()
+                how = parts.life.over()
                 look_at = now + _LOOK_SECONDS
-            _answer_next(socket, responder, look_at - now)
+            _answer_next(socket, parts.responder, look_at - now)
     if options.alone:
         from stiefelsystem.ramdisk.life import leave
 
@@ -75,9 +85,8 @@ def _options() -> Options:
 
 
 @contextmanager
-def _serving(key: bytes, options: Options) -> Iterator[tuple[Responder, Life]]:
-    """Serve sessions and the disk, as long as the block runs; it gets what answers datagrams, and
-    what tells how long that shall be."""
+def _serving(key: bytes, options: Options) -> Iterator[_Parts]:
+    """Serve sessions and the disk, as long as the block runs; it gets what needs the main loop."""
     from stiefelsystem import cmdline
     from stiefelsystem.discovery import Responder
     from stiefelsystem.messages import Role
@@ -97,7 +106,7 @@ def _serving(key: bytes, options: Options) -> Iterator[tuple[Responder, Life]]:
         disk.remove_left_over()
         stack.enter_context(http.serving(sessions, handover, responder))
         stack.enter_context(_preparing(handover))
-        yield responder, life
+        yield _Parts(responder, handover, life)
 
 
 @contextmanager

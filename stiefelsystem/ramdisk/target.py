@@ -57,7 +57,7 @@ def _tunnel_keys() -> tuple[bytes | None, bytes | None]:
 def _target(fetched: Fetched, mac: str, extra: str, private: bytes | None) -> Target:
     answer, received, secrets = fetched
     session = keeper.session(answer, mac, secrets, private)
-    if answer["tunnel"] is None:
+    if answer.get("tunnel") is None:
         say("the laptop does not encrypt: who is on this cable can read and change the disk")
     words = cmdline.target(mac, swap=answer.get("swap") is True)
     whole = " ".join(part for part in (received.cmdline, words, extra) if part)

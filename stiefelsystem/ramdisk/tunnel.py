@@ -9,7 +9,8 @@ import errno
 import os
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -19,6 +20,7 @@ from stiefelsystem.ramdisk import netlink
 from stiefelsystem.ramdisk.netlink import attribute, nested
 
 NAME = "stiefeltun"
+_KIND = b"wireguard"
 PORT = 51820
 # Inside, as on any link. What listens on a link-local address is bound to its interface, so that
 # nothing that arrives on another one reaches it.
@@ -54,28 +56,23 @@ class Far(NamedTuple):
 
 
 class Tunnel:
-    """This machine's end of a tunnel, with a new key pair; gone after the `with` block."""
+    """This machine's end of a tunnel, with a new key pair; gone after the `with` block.
+
+    Raises `StiefelError` where the kernel does not make it.
+    """
 
     def __init__(self) -> None:
         self.private = os.urandom(KEY_SIZE)
         self._remove()  # a former program's
-        info = nested(_LINK_INFO, attribute(_INFO_KIND, b"wireguard"))
-        body = _LINK.pack(0, 0, 0, 0, 0) + _string(_LINK_NAME, NAME)
-        try:
-            netlink.request(
-                netlink.ROUTE, _NEW_LINK, body + info, flags=netlink.CREATE | netlink.EXCL
-            )
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                raise StiefelError(
-                    "this machine's kernel has no WireGuard",
-                    hint="`link: encryption: none` does without, on a cable that you trust",
-                ) from error
-            raise
-        self.ifindex = socket.if_nametoindex(NAME)
-        self._set(attribute(_PRIVATE_KEY, self.private))
-        answer = netlink.generic("wireguard", _GET_DEVICE, _string(_IFNAME, NAME))
-        self.public = dict(netlink.attributes(answer))[_PUBLIC_KEY]
+        with _saying("make the tunnel"):
+            self._add()
+            try:
+                self.ifindex = socket.if_nametoindex(NAME)
+                self._set(attribute(_PRIVATE_KEY, self.private))
+                self.public = self._public_key()
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -90,36 +87,43 @@ class Tunnel:
 
     def connect(self, far: Far, *, own: str, other: str) -> None:
         """Admit the other end, with the addresses that both have inside."""
-        allowed = nested(
-            0,
-            attribute(_ALLOWED_FAMILY, struct.pack("=H", socket.AF_INET6)),
-            attribute(_ALLOWED_ADDRESS, socket.inet_pton(socket.AF_INET6, other)),
-            attribute(_ALLOWED_BITS, bytes([128])),
-        )
-        peer = nested(
-            0,
-            attribute(_PEER_KEY, far.public),
-            attribute(_PEER_PRESHARED, far.preshared),
-            attribute(_PEER_ENDPOINT, _endpoint(far.peer)),
-            attribute(_PEER_KEEPALIVE, struct.pack("=H", _KEEPALIVE_SECONDS)),
-            nested(_PEER_ALLOWED, allowed),
-        )
-        self._set(
-            attribute(_FLAGS, struct.pack("=I", _REPLACE_PEERS)),
-            attribute(_LISTEN_PORT, struct.pack("=H", PORT)),
-            nested(_PEERS, peer),
-        )
         body = _ADDRESS.pack(socket.AF_INET6, 64, _NO_DAD, _LINK_SCOPE, self.ifindex)
         body += attribute(_ADDRESS_ADDRESS, socket.inet_pton(socket.AF_INET6, own))
-        flags = netlink.CREATE | netlink.REPLACE
-        up = _LINK.pack(0, 0, self.ifindex, _UP, _UP) + attribute(
-            _LINK_MTU, struct.pack("=I", _MTU)
-        )
-        netlink.request(netlink.ROUTE, _NEW_LINK, up)
-        netlink.request(netlink.ROUTE, _NEW_ADDRESS, body, flags=flags)
+        up = _LINK.pack(0, 0, self.ifindex, _UP, _UP)
+        up += attribute(_LINK_MTU, struct.pack("=I", _MTU))
+        with _saying(f"connect the tunnel to {far.peer}"):
+            self._set(_admission(far, other))
+            netlink.request(netlink.ROUTE, _NEW_LINK, up)
+            flags = netlink.CREATE | netlink.REPLACE
+            netlink.request(netlink.ROUTE, _NEW_ADDRESS, body, flags=flags)
 
-    def _set(self, *attributes: bytes) -> None:
-        netlink.generic("wireguard", _SET_DEVICE, _string(_IFNAME, NAME) + b"".join(attributes))
+    @staticmethod
+    def _add() -> None:
+        body = _LINK.pack(0, 0, 0, 0, 0) + _string(_LINK_NAME, NAME)
+        body += nested(_LINK_INFO, attribute(_INFO_KIND, _KIND))
+        try:
+            netlink.request(netlink.ROUTE, _NEW_LINK, body, flags=netlink.CREATE | netlink.EXCL)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise StiefelError(
+                "this machine's kernel has no WireGuard",
+                hint="`link: encryption: none` does without, on a cable that you trust",
+            ) from error
+
+    def _public_key(self) -> bytes:
+        # This one tells about a device only where it is asked for all that match.
+        answer = netlink.generic(
+            "wireguard", _GET_DEVICE, _string(_IFNAME, NAME), flags=netlink.DUMP
+        )
+        public = dict(netlink.attributes(answer)).get(_PUBLIC_KEY, b"")
+        if len(public) != KEY_SIZE:
+            raise StiefelError("the kernel does not tell the tunnel's public key")
+        return public
+
+    @staticmethod
+    def _set(attributes: bytes) -> None:
+        netlink.generic("wireguard", _SET_DEVICE, _string(_IFNAME, NAME) + attributes)
 
     @staticmethod
     def _remove() -> None:
@@ -132,6 +136,37 @@ def new_keys() -> tuple[bytes, bytes]:
     """A private and a public key for the end of a tunnel that is made later, by another program."""
     with Tunnel() as one:
         return one.private, one.public
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StiefelError(f"cannot {what}: {error.strerror or error}") from error
+
+
+def _admission(far: Far, other: str) -> bytes:
+    """Attributes that make `far` the one peer, with the one address `other` inside."""
+    allowed = nested(
+        0,
+        attribute(_ALLOWED_FAMILY, struct.pack("=H", socket.AF_INET6)),
+        attribute(_ALLOWED_ADDRESS, socket.inet_pton(socket.AF_INET6, other)),
+        attribute(_ALLOWED_BITS, bytes([128])),
+    )
+    peer = nested(
+        0,
+        attribute(_PEER_KEY, far.public),
+        attribute(_PEER_PRESHARED, far.preshared),
+        attribute(_PEER_ENDPOINT, _endpoint(far.peer)),
+        attribute(_PEER_KEEPALIVE, struct.pack("=H", _KEEPALIVE_SECONDS)),
+        nested(_PEER_ALLOWED, allowed),
+    )
+    return (
+        attribute(_FLAGS, struct.pack("=I", _REPLACE_PEERS))
+        + attribute(_LISTEN_PORT, struct.pack("=H", PORT))
+        + nested(_PEERS, peer)
+    )
 
 
 def _string(kind: int, text: str) -> bytes:

@@ -74,9 +74,12 @@ def session_keys(request: bytes, answer: bytes, x: bytes) -> tuple[bytes, bytes]
     return _derive(SESSION + x, salt, b"to server"), _derive(SESSION + x, salt, b"to client")
 
 
-def archive_key(to_client: bytes, request: bytes) -> bytes:
-    """The key of the archive that answers this one sealed request."""
-    return _derive(to_client, hashlib.sha256(request).digest(), b"boot archive")
+def secrets(to_client: bytes, request: bytes) -> tuple[bytes, ...]:
+    """What belongs to this one sealed request: the key of the archive that answers it, the tunnel's
+    preshared key, the end of the session, and the answer to that."""
+    salt = hashlib.sha256(request).digest()
+    labels = (b"boot archive", b"preshared", b"end", b"ended")
+    return tuple(_derive(to_client, salt, label) for label in labels)
 
 
 def frame(key: bytes, place: int, plain: bytes, *, last: int = 1, excess: int = 0) -> bytes:

@@ -46,7 +46,7 @@ def _walk(key: bytes, step: str) -> list[object]:
     if step == "silent":
         response.read(1 << 16)
     else:
-        with Opener(response.read, session.archive(body)) as opened:
+        with Opener(response.read, session.secrets(body).archive) as opened:
             opened.finish()
     return [response]
 

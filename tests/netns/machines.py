@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -52,9 +53,15 @@ class Machine:
         enter = ["sh", "-e", "-c", _ENTER, "sh", str(self.root), str(self.data)]
         return self.namespace_command(*enter, *argv)
 
-    def server(self, *, part: str = "/mnt/boot", disk: str = "/mnt/disk.img") -> Program:
-        """The server program, which serves what `/mnt` holds."""
+    def server(
+        self, more: str = "", *, part: str = "/mnt/boot", disk: str = "/mnt/disk.img"
+    ) -> Program:
+        """The server program, which serves what `/mnt` holds; `more` is on its command line, too.
+
+        Without encryption, since hardly a machine that runs tests has a kernel with WireGuard.
+        """
         words = f"stiefel_bootdisk={disk} stiefel_bootpart={part} stiefel_cmdline=cm9vdD1YIHJv"
+        words += f" stiefel_encryption=none {more}"
         return self._program("server", "--cmdline", words, "--folder", "/run/stiefelsystem")
 
     def client(self) -> Program:
@@ -67,10 +74,27 @@ class Machine:
         command = self.namespace_command(sys.executable, "-u", script, *argv)
         return Program(command, env={**os.environ, "PYTHONPATH": str(REPO)})
 
+    def session(self) -> dict[str, str]:
+        """What the client has left for the keeper; empty where there is no session."""
+        file = self.data / "session"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return dict(line.split("=") for line in lines)
+
+    def export(self) -> str:
+        """The name of the disk that this laptop has given away last, whoever has it."""
+        sessions = sorted(
+            self.data.parent.glob("*/session"), key=lambda file: file.stat().st_mtime_ns
+        )
+        return re.findall(r"export=(.*)", sessions[-1].read_text())[0] if sessions else "disk"
+
+    def mac(self, interface: str = "eth0") -> str:
+        """The MAC of its NIC."""
+        words = _ip("-n", self.name, "-o", "link", "show", "dev", interface).split()
+        return words[words.index("link/ether") + 1]
+
     def address(self, interface: str = "eth0") -> str:
         """Its link-local address, which is made of its MAC (RFC 4291, appendix A)."""
-        words = _ip("-n", self.name, "-o", "link", "show", "dev", interface).split()
-        mac = bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
+        mac = bytes.fromhex(self.mac(interface).replace(":", ""))
         identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
         return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
 

@@ -70,14 +70,14 @@ class Middle:
 
     def disk_is_open(self) -> bool:
         """Whether the disk is open to the relay, which the laptop takes for the desktop."""
-        uri = f"nbd://[{self.laptop.address()}%25eth1]:{NBD_PORT}/disk"
+        uri = f"nbd://[{self.laptop.address()}%25eth1]:{NBD_PORT}/{self.laptop.export()}"
         command = self.relay.namespace_command("nbdinfo", "--size", uri)
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)
         return done.returncode == 0
 
     def empty_desktop(self) -> None:
         """As if it had got nothing yet."""
-        for name in ("kernel", "initrd", "cmdline"):
+        for name in ("kernel", "initrd", "cmdline", "session"):
             (self.desktop.data / name).unlink()
 
     def desktop_has_nothing(self) -> bool:
@@ -92,7 +92,7 @@ class Middle:
             for name, original in (("kernel", "vmlinuz-6.12"), ("initrd", "initrd.img-6.12"))
         )
         names = {path.name for path in self.desktop.data.iterdir()}
-        return names == {"key", "kernel", "initrd", "cmdline"} and all(same)
+        return names == {"key", "kernel", "initrd", "cmdline", "session"} and all(same)
 
 
 @dataclass

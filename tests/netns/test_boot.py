@@ -16,7 +16,7 @@ NBD_PORT = 10809
 
 
 def nbd_uri(laptop: Machine) -> str:
-    return f"nbd://[{laptop.address()}%25eth0]:{NBD_PORT}/disk"
+    return f"nbd://[{laptop.address()}%25eth0]:{NBD_PORT}/{laptop.export()}"
 
 
 def nbdinfo(machine: Machine, laptop: Machine, *options: str) -> subprocess.CompletedProcess[str]:
@@ -45,9 +45,12 @@ def test_desktop_gets_kernel_initrd_and_disk(hub: Hub) -> None:
                 laptop.data / "boot" / original
             ).read_bytes()
         words = (desktop.data / "cmdline").read_text().split()
-        assert words[:2] == ["root=X", "ro"]
-        assert f"stiefel_server={laptop.address()}" in words
-        assert f"stiefel_address={desktop.address()}" in words
+        assert words == ["root=X", "ro", f"stiefel_link={desktop.mac()}", "systemd.swap=0"]
+        session = desktop.session()
+        assert (session["mac"], session["encryption"]) == (desktop.mac(), "none")
+        assert session["server"] == laptop.address()
+        assert session["address"] == desktop.address()
+        assert (desktop.data / "session").stat().st_mode & 0o777 == 0o600
 
         server.wait_for("is open to it, and to nobody else")
         size = (laptop.data / "disk.img").stat().st_size

@@ -201,5 +201,5 @@ def test_what_listens(hub: Hub) -> None:
         assert sockets(laptop) == ours
         receive(desktop)
         server.wait_for("is open to it, and to nobody else")
-        assert sockets(laptop) == ours | {("tcp", "10809")}
+        assert sockets(laptop) == ours | {("tcp", "10809"), ("udp", "61571")}
         assert nbdinfo(stranger, laptop).returncode != 0

@@ -175,8 +175,8 @@ def test_a_live_relay_is_not_noticed_and_learns_nothing(machines: Middle, tmp_pa
     with machines.boot("--record", recording) as programs:
         # It is the relay that gets the disk, and the relay that the target would look for.
         programs.succeed()
-        words = (machines.desktop.data / "cmdline").read_text().split()
-        assert f"stiefel_address={machines.relay.address('eth1')}" in words
+        session = machines.desktop.session()
+        assert session["address"] == machines.relay.address("eth1")
     lines = read_recording(recording)
     steps = {"hello", "offer", "session", "session_answer", "boot", "archive"}
     assert {line["step"] for line in lines} == steps
@@ -184,7 +184,8 @@ def test_a_live_relay_is_not_noticed_and_learns_nothing(machines: Middle, tmp_pa
     assert len(seen) > 4 << 20
     subkeys = [keys.subkey(machines.key, it) for it in (keys.SERVER, keys.AUTOKEXEC, keys.SESSION)]
     names = [b"root=X ro", b"/mnt/disk.img", b"disk.img", b"/mnt/boot", b"vmlinuz", b"initrd"]
-    for secret in [marker, machines.key, *subkeys, *names]:
+    ours = [bytes.fromhex(session[name]) for name in ("end", "ended")]
+    for secret in [marker, machines.key, *subkeys, *ours, *names]:
         assert not holds(seen, secret), secret
     for written in (marker, marker.hex().encode(), base64.b64encode(b"x" + marker + b"y")):
         assert holds(seen + written, marker), "the test can't find what it looks for"

@@ -117,9 +117,10 @@ def session_keys(
     }
 
 
-def archive_key(*, to_client: bytes, boot_request: bytes) -> Fields:
+def secrets(*, to_client: bytes, boot_request: bytes) -> Fields:
     salt = hashlib.sha256(boot_request).digest()
-    return {"key": _hkdf(to_client, salt, b"boot archive")}
+    labels = ["boot archive", "preshared", "end", "ended"]
+    return {label: _hkdf(to_client, salt, label.encode()) for label in labels}
 
 
 # Frames

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stiefelsystem import cmdline
-from stiefelsystem.cmdline import Link, ServerSettings, encode, inner
+from stiefelsystem.cmdline import ServerSettings, encode, inner
 from stiefelsystem.console import StiefelError
 
 SETTINGS = ServerSettings(
@@ -21,10 +21,14 @@ SETTINGS = ServerSettings(
     initrd="initrd.img-*",
     cmdline='root=/dev/sda2 quiet dyndbg="file a +p"',
 )
-WORDS = (
+FORMER_WORDS = (
     "stiefel_bootdisk=/dev/disk/by-id/nvme-X_1 stiefel_bootpart=/dev/disk/by-uuid/12-AB "
     "stiefel_kernel=vmlinuz-* stiefel_initrd=initrd.img-* "
     "stiefel_cmdline=cm9vdD0vZGV2L3NkYTIgcXVpZXQgZHluZGJnPSJmaWxlIGEgK3Ai"
+)
+WORDS = (
+    f"{FORMER_WORDS} stiefel_encryption=wireguard stiefel_after=reboot "
+    "stiefel_wait=600 stiefel_swap=no"
 )
 
 words_of_paths = st.text(
@@ -35,6 +39,7 @@ words_of_paths = st.text(
 def test_words() -> None:
     """As they have stood on command lines before: a former ramdisk must read them, too."""
     assert SETTINGS.words() == WORDS
+    assert ServerSettings.parse(FORMER_WORDS) == SETTINGS
 
 
 def test_roundtrip() -> None:
@@ -81,6 +86,44 @@ def test_defaults(extra: str) -> None:
     settings = ServerSettings.parse(f"stiefel_bootdisk=/dev/a stiefel_bootpart=/dev/b {extra}")
     assert (settings.kernel, settings.initrd) == ("vmlinuz-*", "initrd.img-*")
     assert settings.cmdline == ""
+
+
+SERVING = {"encryption": "none", "after": "poweroff", "wait": 1, "swap": True}
+
+
+def test_how_it_serves() -> None:
+    settings = replace(SETTINGS, **SERVING)
+    assert ServerSettings.parse(settings.words()) == settings
+    assert {name: getattr(settings, name) for name in SERVING} == SERVING
+    assert "stiefel_after=poweroff" in settings.words().split()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("encryption=wiregard", "stiefel_encryption=wiregard is none of wireguard, none"),
+        ("encryption=None", "is none of wireguard, none"),
+        ("after=halt", "stiefel_after=halt is none of reboot, wait, poweroff"),
+        ("swap=true", "stiefel_swap=true is none of no, yes"),
+        ("wait=0", "stiefel_wait=0 is no number from 1 to 1000000"),
+        ("wait=1000001", "is no number from 1 to 1000000"),
+        ("wait=-1", "is no number"),
+        ("wait=6e2", "is no number"),
+        ("wait=" + "9" * 5000, "is no number"),
+        ("wait=\u0663", "is no number"),
+    ],
+)
+def test_how_it_cannot_serve(word: str, message: str) -> None:
+    with pytest.raises(StiefelError) as caught:
+        ServerSettings.parse(f"{WORDS} stiefel_{word}")
+    assert str(caught.value).startswith("kernel command line: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_an_empty_word_is_the_default(name: str) -> None:
+    settings = ServerSettings.parse(f"{replace(SETTINGS, **SERVING).words()} stiefel_{name}=")
+    assert settings == replace(SETTINGS, **{**SERVING, name: getattr(SETTINGS, name)})
 
 
 BAD_BASE64 = [
@@ -148,43 +191,10 @@ def test_inner_last_word_wins() -> None:
     assert inner(line) == "b c"
 
 
-def test_link() -> None:
-    link = Link(
-        mac="52:54:00:00:00:01",
-        address="fe80::2",
-        server="fe80::1",
-        port=10809,
-        export="disk",
-        sector_size=4096,
-    )
-    assert link.words() == (
-        "stiefel_link=52:54:00:00:00:01 stiefel_address=fe80::2 stiefel_server=fe80::1 "
-        "stiefel_port=10809 stiefel_export=disk stiefel_sector=4096"
-    )
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("mac", "52:54:00:00:00:0G"),
-        ("address", "fe80::2 init=/bin/sh"),
-        ("address", ""),
-        ("server", "fe80::1\n"),
-        ("server", ["fe80::1"]),
-        ("port", True),
-        ("port", -1),
-        ("port", 1.5),
-        ("export", None),
-        ("export", "disk\u20ac"),
-        ("sector_size", float("inf")),
-    ],
-)
-def test_link_refuses_what_the_hook_would(field: str, value: Any) -> None:
-    good = {"mac": "0:1", "address": "fe80::2", "server": "fe80::1"}
-    good |= {"port": 1, "export": "disk", "sector_size": 512}
-    assert Link(**good).words()
-    with pytest.raises(StiefelError, match="is not what the target's hook takes"):
-        Link(**{**good, field: value}).words()
+def test_target() -> None:
+    mac = "52:54:00:00:00:01"
+    assert cmdline.target(mac, swap=False) == f"stiefel_link={mac} systemd.swap=0"
+    assert cmdline.target(mac, swap=True) == f"stiefel_link={mac}"
 
 
 def test_running() -> None:

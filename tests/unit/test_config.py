@@ -29,6 +29,7 @@ boot:
     block: /dev/mapper/root
     luks_block: /dev/sda2
   cmdline: nomodeset
+  swap: true
   load:
     kernel: arch/vmlinuz-*
     initrd: arch/initramfs-*.img
@@ -38,6 +39,11 @@ autokexec:
   mac_detection: no
   broadcast: off
   delay: 0
+server:
+  after-session: poweroff
+  wait: 30
+link:
+  encryption: none
 server-setup:
   stiefelsystem-kernel: /boot/s/vmlinuz
   stiefelsystem-initrd: /boot/s/initrd
@@ -95,6 +101,9 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.autokexec.mac_detection is True
     assert config.autokexec.broadcast is True
     assert config.autokexec.delay == 10
+    assert config.boot.swap is False
+    assert (config.server.after_session, config.server.wait) == ("reboot", 600)
+    assert config.link.encryption == "wireguard"
     assert config.server_setup.stiefelsystem_kernel == Path("/boot/stiefelsystem/vmlinuz")
     assert config.server_setup.stiefelsystem_initrd == Path("/boot/stiefelsystem/initrd")
     assert config.initrd.shell == Path("/bin/bash")
@@ -122,6 +131,9 @@ def test_every_key(tmp_path: Path) -> None:
     )
     assert (config.autokexec.mac_detection, config.autokexec.broadcast) == (False, False)
     assert config.autokexec.delay == 0
+    assert config.boot.swap is True
+    assert (config.server.after_session, config.server.wait) == ("poweroff", 30)
+    assert config.link.encryption == "none"
     assert config.server_setup.cmdline == "console=ttyS0 quiet"
     assert config.initrd.include_packages == ("vim", "0xffff", "g++")
     assert config.initrd.password == "1234"

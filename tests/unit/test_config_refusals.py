@@ -68,7 +68,7 @@ def refusal(text: str) -> tuple[str, str]:
         (
             "  <<: {disk: /dev/sdb}\n",
             "4: boot.<<: unknown key",
-            "the keys here are: disk, part, cmdline, load",
+            "the keys here are: disk, part, cmdline, swap, load",
         ),
         ("  disk: /dev/sdb\n", "4: boot.disk: stands there twice", "the first is in line 3"),
         ("  [a]: b\n", "4: boot: a list stands where a key should", ""),
@@ -118,6 +118,29 @@ def refusal(text: str) -> tuple[str, str]:
         ("autokexec:\n  delay: 1:30\n", "5: autokexec.delay: 1:30 is not a whole number", ""),
         ("autokexec:\n  delay: 010\n", "5: autokexec.delay: 010 is not a whole number", ""),
         ("autokexec:\n  delay: true\n", "5: autokexec.delay: true is not a whole number", ""),
+        ("server:\n  wait: 29\n", "5: server.wait: 29 is not within 30 and 1000000", ""),
+        ("server:\n  wait: 10 min\n", "5: server.wait: '10 min' is not a whole number", ""),
+        (
+            "server:\n  after_session: wait\n",
+            "5: server.after_session: unknown key",
+            "did you mean server.after-session?",
+        ),
+        (
+            "server:\n  after-session: halt\n",
+            "5: server.after-session: 'halt' is not a valid choice",
+            "choose one of: reboot, wait, poweroff",
+        ),
+        (
+            "link:\n  encryption: wiregard\n",
+            "5: link.encryption: 'wiregard' is not a valid choice",
+            "did you mean wireguard?",
+        ),
+        (
+            "link:\n  encryption: no\n",
+            "5: link.encryption: no is a yes or no to YAML, not a text",
+            'put it in quotes: "no"',
+        ),
+        ("  swap: 1\n", "4: boot.swap: 1 is not true or false", ""),
         ("initrd:\n  shell: {}\n", "5: initrd.shell: a section is not a text", ""),
         (
             "initrd:\n  shell: yes\n",

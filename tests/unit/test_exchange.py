@@ -85,10 +85,24 @@ def test_both_sides_agree() -> None:
     assert ours.to_server != ours.to_client
 
 
-def test_an_archive_answers_one_request() -> None:
-    _, keys, _, _ = session()
-    assert len({keys.archive(request) for request in (b"", b"one", b"other")}) == 3
-    assert keys.archive(b"one") != keys.to_client
+def test_secrets_belong_to_one_request() -> None:
+    theirs, ours, _, _ = session()
+    assert theirs.secrets(b"one") == ours.secrets(b"one")
+    all_of_them = {one for request in (b"", b"one", b"other") for one in ours.secrets(request)}
+    assert len(all_of_them) == 12
+    assert {len(one) for one in all_of_them} == {32}
+    assert ours.to_client not in all_of_them and ours.to_server not in all_of_them
+
+
+def test_known_secrets() -> None:
+    """By hand; the labels are what keeps one from being taken for another."""
+    extracted = hmac.digest(hashlib.sha256(b"request").digest(), b"c" * 32, "sha256")
+    assert Keys(b"", b"", b"c" * 32).secrets(b"request")._asdict() == {
+        "archive": hmac.digest(extracted, b"boot archive\x01", "sha256"),
+        "preshared": hmac.digest(extracted, b"preshared\x01", "sha256"),
+        "end": hmac.digest(extracted, b"end\x01", "sha256"),
+        "ended": hmac.digest(extracted, b"ended\x01", "sha256"),
+    }
 
 
 def test_every_session_is_another() -> None:

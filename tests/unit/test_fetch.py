@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import threading
@@ -27,6 +28,7 @@ from stiefelsystem.ramdisk.search import Found
 KEY = b"k" * 32
 SESSION = keys.subkey(KEY, keys.SESSION)
 FOUND = Found(Offer(Role.SERVER, bytes(NONCE_SIZE), bytes(NONCE_SIZE)), Peer("::1", 0, 0))
+REQUEST = {"tunnel": "0f" * 32}
 OK = b"HTTP/1.0 200 OK\r\n\r\n"
 FILES: dict[str, Path | bytes] = {"kernel": b"k" * 3000, "initrd": b"i" * 3000, "cmdline": b"ro"}
 
@@ -70,8 +72,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.close()
 
 
-def fetch(folder: Path) -> tuple[dict[str, Any], archive.Received]:
-    return fetching.fetch(KEY, FOUND, folder)
+def fetch(folder: Path) -> fetching.Fetched:
+    return fetching.fetch(KEY, FOUND, folder, REQUEST)
 
 
 def failure(folder: Path) -> StiefelError:
@@ -86,9 +88,13 @@ def always(data: bytes) -> Answer:
 
 
 def serving(
-    answer: dict[str, Any], files: dict[str, Path | bytes], change: Callable[[bytes], bytes]
+    answer: dict[str, Any],
+    files: dict[str, Path | bytes],
+    change: Callable[[bytes], bytes],
+    secrets: list[exchange.Secrets] | None = None,
 ) -> Answer:
-    """A server that has the key; `change` is done to the archive's stream."""
+    """A server that has the key; `change` is done to the archive's stream. `secrets` gets its."""
+    made = [] if secrets is None else secrets
     opened: dict[str, exchange.Keys] = {}
 
     def respond(path: str, body: bytes, connection: socket.socket) -> None:
@@ -99,10 +105,11 @@ def serving(
             return
         session = opened.pop(path)
         with Opener(io.BytesIO(body).read, session.to_server) as request:
-            assert request.read(100) == b"{}"
+            assert json.loads(request.read(100)) == REQUEST
             request.finish()
+        made.append(session.secrets(body))
         stream = io.BytesIO()
-        with Sealer(stream.write, session.archive(body)) as out:
+        with Sealer(stream.write, made[-1].archive) as out:
             archive.send(out, answer, files)
         connection.sendall(OK + change(stream.getvalue()))
 
@@ -110,9 +117,11 @@ def serving(
 
 
 def test_all_goes_well(server: Server, tmp_path: Path) -> None:
-    server.answer = serving({"status": "ok", "port": 7}, FILES, lambda stream: stream)
-    answer, received = fetch(tmp_path)
+    theirs: list[exchange.Secrets] = []
+    server.answer = serving({"status": "ok", "port": 7}, FILES, lambda stream: stream, theirs)
+    answer, received, secrets = fetch(tmp_path)
     assert answer["port"] == 7
+    assert [secrets] == theirs
     assert (received.kernel.read_bytes(), received.initrd.read_bytes()) == (
         b"k" * 3000,
         b"i" * 3000,

@@ -15,12 +15,15 @@ from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, disk
 from stiefelsystem.ramdisk import handover as handing_over
+from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.handover import Handover
+from stiefelsystem.ramdisk.session import Asked
 
 # Interfaces that no machine has.
 PEER = Peer("fe80::1", 40000, 2**30)
 OTHER = Peer("fe80::2", 40000, 2**30)
 KEY = b"c" * 32
+SECRETS = Secrets(KEY, b"p" * 32, b"e" * 32, b"d" * 32)
 
 
 @pytest.fixture
@@ -28,7 +31,12 @@ def handover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handover:
     """Of a machine whose disk and boot partition are not there yet."""
     monkeypatch.setattr(handing_over, "_DISK_SECONDS", 0.0)
     settings = ServerSettings(
-        disk=tmp_path / "disk", part=tmp_path / "boot", kernel="k-*", initrd="i-*", cmdline="ro"
+        disk=tmp_path / "disk",
+        part=tmp_path / "boot",
+        kernel="k-*",
+        initrd="i-*",
+        cmdline="ro",
+        encryption="none",
     )
     return Handover(settings, tmp_path)
 
@@ -41,7 +49,7 @@ def boot(handover: Handover, peer: Peer = PEER, out: Any = None) -> dict[str, An
     """The answer to a boot request, as the client sees it."""
     stream = out or io.BytesIO()
     with Sealer(stream.write, KEY) as sealed:
-        handover.boot(sealed, peer, "fe80::3", lambda: None)
+        handover.boot(sealed, Asked(peer, SECRETS, None), "fe80::3", lambda: None)
     stream.seek(0)
     with Opener(stream.read, KEY) as opened:
         receiver = archive.Receiver(opened)

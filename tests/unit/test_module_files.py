@@ -11,6 +11,7 @@ from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import modules
 from stiefelsystem.host.modules import Contents
+from stiefelsystem.ramdisk import keeper
 
 REPO = Path(__file__).resolve().parents[2]
 SHA256 = "0" * 64
@@ -115,11 +116,18 @@ def test_a_missing_module_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_kernels_driver_is_taken_where_no_source_is_named(tmp_path: Path) -> None:
-    assert contents(tmp_path, ", r8152").sources == {}
+    assert "r8152" not in contents(tmp_path, ", r8152").sources
     more = f"module-configs: {{r8152: {{url: 'https://h/x.tar.gz', sha256: {SHA256}}}}}"
     source = contents(tmp_path, ", r8152", more).sources["r8152"]
     assert source.url == "https://h/x.tar.gz"
     assert source.sha256 == SHA256
+
+
+def test_the_keeper_is_built_of_our_own_source(tmp_path: Path) -> None:
+    source = contents(tmp_path).sources["nbd"]
+    assert source.folder is not None and (REPO / source.folder / "Makefile").is_file()
+    (result,) = source.results
+    assert Path("/") / result.place("any") == keeper._PROGRAM
 
 
 def test_a_module_that_is_nothing_without_its_source_wants_it(tmp_path: Path) -> None:

@@ -1,30 +1,34 @@
-"""The target's hook library, in each shell that runs it: nothing on a command line surprises it."""
+"""The target's hook library, in each shell that runs it: it starts the keeper, or says why not.
+
+The library's mounts are real ones, in a namespace of the test's own; modules and udev are not.
+"""
 
 from __future__ import annotations
 
 import os
-import re
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stiefelsystem.cmdline import Link
 from tests import capabilities
 
 LIBRARY = Path(__file__).resolve().parents[2] / "nbd-hook/lib"
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
-NAMES = ("link", "address", "server", "port", "export", "sector")
-LINK = Link(
-    mac="52:54:00:00:00:01",
-    address="fe80::2",
-    server="fe80::1",
-    port=10809,
-    export="disk",
-    sector_size=512,
-)
+# A keeper that tells how it was called, and what its folder is.
+KEEPER = """#!/bin/sh
+echo "keeper $0 $1 $2"
+cd "$2" || exit
+ls -A
+stat -c %A .
+grep " $2 " /proc/mounts | cut -d ' ' -f 3,4
+"""
+# What runs on no test's machine; as functions, since busybox has its own.
+FAKES = """
+udevadm() { echo "udevadm $*"; }
+modprobe() { echo "modprobe $*"; [ "$1" != "$MISSING" ]; }
+"""
 
 
 @pytest.fixture(params=SHELLS)
@@ -34,386 +38,181 @@ def shell(request: pytest.FixtureRequest) -> list[str]:
     return argv
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder whose name no shell may take apart."""
+    path = tmp_path / "a b*c"
+    path.mkdir()
+    return path
+
+
 def call(
-    shell: list[str], folder: Path, script: str, *words: str, cmdline: bytes | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Source the library, as an adapter does, and run `script`, with files below `folder`."""
-    if cmdline is not None:
-        (folder / "cmdline").write_bytes(cmdline)
+    shell: list[str], folder: Path, script: str, *, missing: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Source the library, as an adapter does, and run `script`, with all files below `folder`."""
     (folder / "cwd").mkdir(exist_ok=True)
     return subprocess.run(
-        [*shell, "-c", f'. "$STIEFEL_LIBRARY"\n{script}', "hook", *words],
+        [
+            *capabilities.as_root_of_a_namespace("--mount"),
+            *(*shell, "-c", f'. "$STIEFEL_LIBRARY"\n{FAKES}\n{script}'),
+        ],
         cwd=folder / "cwd",
         env={
-            "PATH": os.environ["PATH"],
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
             "STIEFEL_LIBRARY": str(LIBRARY),
-            "STIEFEL_CMDLINE": str(folder / "cmdline"),
-            "STIEFEL_SYS": str(folder / "net"),
+            "STIEFEL_ARCHIVE": str(folder / "archive"),
+            "STIEFEL_FOLDER": str(folder / "run"),
+            "MISSING": missing,
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        text=True,
         check=False,
         timeout=60,
     )
 
 
-def value(shell: list[str], folder: Path, cmdline: bytes, name: str = "x") -> bytes | None:
-    done = call(shell, folder, 'stiefel_value "$1"', name, cmdline=cmdline)
-    assert done.stderr == b""
-    assert done.returncode in (0, 1)
-    if done.returncode:
-        assert done.stdout == b""
-        return None
-    return done.stdout
+def second_archive(folder: Path, keeper: str = KEEPER) -> None:
+    """What the client hands over, as the kernel unpacks it."""
+    archive = folder / "archive"
+    archive.mkdir(mode=0o700)
+    (archive / "session").write_text("mac=52:54:00:00:00:01\n")
+    (archive / "stiefel-link").write_text(keeper)
+    (archive / "stiefel-link").chmod(0o700)
 
 
-def expected(cmdline: bytes, name: bytes = b"x") -> bytes | None:
-    """What `value` must say: the last of the blank-separated words that start so."""
-    values = [
-        word[len(name) + 1 :]
-        for word in re.split(rb"[ \t\n]+", cmdline)
-        if word.startswith(name + b"=")
+def test_sourcing_does_nothing(shell: list[str], folder: Path) -> None:
+    second_archive(folder)
+    done = call(shell, folder, "echo done")
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+    assert {path.name for path in folder.iterdir()} == {"archive", "cwd"}
+
+
+def test_an_ordinary_boot(shell: list[str], folder: Path) -> None:
+    done = call(shell, folder, "stiefel_wanted")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    (folder / "archive").mkdir()
+    assert call(shell, folder, "stiefel_wanted").returncode == 1
+
+
+def test_a_boot_with_a_session(shell: list[str], folder: Path) -> None:
+    second_archive(folder)
+    done = call(shell, folder, "stiefel_wanted")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_keeper_is_started(shell: list[str], folder: Path) -> None:
+    """In a folder that is root's alone; what lies beside it, it takes there by itself."""
+    second_archive(folder)
+    done = call(shell, folder, "umask 022; stiefel_connect; echo $?")
+    assert done.stdout.splitlines() == [
+        "udevadm settle --timeout=10",
+        "modprobe wireguard",
+        "modprobe nbd",
+        f"keeper {folder}/archive/stiefel-link run {folder}/run",
+        "drwx------",
+        "0",
     ]
-    return values[-1] if values else None
-
-
-def test_sourcing_does_nothing(shell: list[str], tmp_path: Path) -> None:
-    done = call(shell, tmp_path, "echo done", cmdline=LINK.words().encode())
-    assert (done.stdout, done.stderr, done.returncode) == (b"done\n", b"", 0)
-    assert list((tmp_path / "cwd").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("cmdline", "found"),
-    [
-        (b"", None),
-        (b"\n", None),
-        (b"x", None),
-        (b"x\n", None),
-        (b"x=", b""),
-        (b"x=1", b"1"),
-        (b"x=1\n", b"1"),
-        (b"a b x=1 c", b"1"),
-        (b"  x=1  ", b"1"),
-        (b"x=1\tb\nc", b"1"),
-        (b"x=1 x=2", b"2"),
-        (b"x=1 x=", b""),
-        (b"x=a=b=c", b"a=b=c"),
-        (b"xx=1 ax=2 x.y=3 x-=4 X=5 =x=6 x:=7", None),
-        (b"xx=1 x=2 ax=3", b"2"),
-        (b"x=*", b"*"),
-        (b"x=/* x=/etc/pass??", b"/etc/pass??"),
-        (b"x=[a-z]*", b"[a-z]*"),
-        (b"* ? [a] x=1 *", b"1"),
-        (b"x=$HOME", b"$HOME"),
-        (b"x=$(touch${IFS}y)", b"$(touch${IFS}y)"),
-        (b"x=`touch\ty`", b"`touch"),
-        (b"x=${PATH} x=$1", b"$1"),
-        (b"x=a;touch y", b"a;touch"),
-        (b"x=a&b|c>y<z", b"a&b|c>y<z"),
-        (b'x="a b"', b'"a'),
-        (b"x='a' \"x=2\" 'x=3'", b"'a'"),
-        (b'dyndbg="file a x=1 b" x=2"', b'2"'),
-        (b"x=\\", b"\\"),
-        (b"x=a\\ b", b"a\\"),
-        (b"x=\\n\\t\\0\\c%s%d", b"\\n\\t\\0\\c%s%d"),
-        (b"x=#no comment", b"#no"),
-        (b"# x=1", b"1"),
-        (b"x=~ y", b"~"),
-        (b"x={a,b}", b"{a,b}"),
-        (b"x=!1 x=!!", b"!!"),
-        (b"-e -n -- -x=3 x=-n", b"-n"),
-        (b"--x=1", None),
-        (b"init=/bin/sh -- x=1", b"1"),
-        (b"x=\xc3\xa4", b"\xc3\xa4"),
-        (b"x=\r", b"\r"),
-        (b"x=1\r\n", b"1\r"),
-    ],
-)
-def test_value(shell: list[str], tmp_path: Path, cmdline: bytes, found: bytes | None) -> None:
-    assert expected(cmdline) == found
-    assert value(shell, tmp_path, cmdline) == found
-    assert list((tmp_path / "cwd").iterdir()) == []
-
-
-def test_globs_do_not_find_files(shell: list[str], tmp_path: Path) -> None:
-    """Even where there are files that they would name."""
-    (tmp_path / "cwd").mkdir()
-    for name in ("x=1", "x=2", "stiefel_link=evil"):
-        (tmp_path / "cwd" / name).touch()
-    assert value(shell, tmp_path, b"x=* x=?") == b"?"
-    assert value(shell, tmp_path, b"* x=?*") == b"?*"
-    assert value(shell, tmp_path, b"stiefel_link=* *", "stiefel_link") == b"*"
-    done = call(shell, tmp_path, "stiefel_wanted", cmdline=b"stiefel* s* *")
-    assert done.returncode == 1
-
-
-def test_globbing_works_again_behind_it(shell: list[str], tmp_path: Path) -> None:
-    done = call(shell, tmp_path, "touch f1 f2; stiefel_value x; echo f*", cmdline=b"x=1")
-    assert done.stdout == b"1f1 f2\n"
-
-
-def test_long_command_line(shell: list[str], tmp_path: Path) -> None:
-    """Longer than any kernel's, and than a pipe."""
-    long = b"v" * 100000
-    assert value(shell, tmp_path, b"w " * 20000 + b"x=" + long + b" y=1") == long
-    assert value(shell, tmp_path, b"x=1 " * 20000 + b"x=2") == b"2"
-
-
-@given(
-    words=st.lists(
-        st.one_of(
-            st.text(st.sampled_from("xX=*?[]!$(){}`'\"\\|&;<>#~%-+.^:/ä\t\n\r1a"), max_size=8),
-            st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
-        ).flatmap(lambda text: st.sampled_from([text, f"x={text}", f"x{text}", f"{text}x=1"])),
-        max_size=6,
-    ),
-    separator=st.sampled_from([" ", "  ", "\t", "\n"]),
-    end=st.sampled_from(["", "\n"]),
-)
-@pytest.mark.parametrize("shell_name", SHELLS)
-def test_value_of_anything(
-    tmp_path_factory: pytest.TempPathFactory,
-    shell_name: str,
-    words: list[str],
-    separator: str,
-    end: str,
-) -> None:
-    shell = SHELLS[shell_name]
-    capabilities.require_tools(shell[0])
-    folder = tmp_path_factory.mktemp("hook")
-    cmdline = (separator.join(words) + end).encode()
-    assert value(shell, folder, cmdline) == expected(cmdline)
-    assert list((folder / "cwd").iterdir()) == []
-
-
-def test_values_do_not_mix(shell: list[str], tmp_path: Path) -> None:
-    script = "stiefel_value a; stiefel_value b; stiefel_value c || echo none"
-    assert call(shell, tmp_path, script, cmdline=b"b=2 a=1").stdout == b"12none\n"
-
-
-def test_no_command_line(shell: list[str], tmp_path: Path) -> None:
-    """As where /proc is not mounted: then this boot is like any other."""
-    done = call(shell, tmp_path, "stiefel_wanted")
-    assert (done.returncode, done.stdout) == (1, b"")
-
-
-@pytest.mark.parametrize(
-    ("cmdline", "wanted"),
-    [
-        (b"root=/dev/sda1 quiet\n", False),
-        (b"stiefel_link", False),
-        (b"stiefel_linkx=1 xstiefel_link=2 Stiefel_link=3 stiefel-link=4", False),
-        (b"stiefel_server=fe80::1 stiefel_port=1", False),
-        (b'"stiefel_link=52:54:00:00:00:01"', False),
-        (b"x=stiefel_link=1", False),
-        (LINK.words().encode(), True),
-        (b"quiet stiefel_link=52:54:00:00:00:01\n", True),
-        (b"stiefel_link=", True),  # half a command line is refused later, and loudly
-    ],
-)
-def test_wanted(shell: list[str], tmp_path: Path, cmdline: bytes, wanted: bool) -> None:
-    done = call(shell, tmp_path, "stiefel_wanted", cmdline=cmdline)
-    assert (done.returncode == 0, done.stdout, done.stderr) == (wanted, b"", b"")
-
-
-SHOW = "stiefel_settings && printf '%s\\n' " + " ".join(
-    f'"$stiefel_{name}"' for name in ("mac", *NAMES[1:])
-)
-
-
-def test_settings_of_the_client(shell: list[str], tmp_path: Path) -> None:
-    """What stiefelsystem/cmdline.py writes is what the hook reads."""
-    cmdline = f"BOOT_IMAGE=/vmlinuz root=UUID=x ro quiet {LINK.words()}\n".encode()
-    done = call(shell, tmp_path, SHOW, cmdline=cmdline)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode().split("\n") == [
-        LINK.mac,
-        LINK.address,
-        LINK.server,
-        str(LINK.port),
-        LINK.export,
-        str(LINK.sector_size),
-        "",
+    assert done.stderr.splitlines() == [
+        "stiefelsystem: connecting the laptop's disk",
+        "stiefelsystem: the laptop's disk is /dev/nbd0",
     ]
 
 
-BAD = [
-    *("", "*", "$(touch", "`touch", "a;b", "a/b", "..", "%s", "\\", '"1"', "'1'", "ä", "A", "1.2"),
-    *("fe80::1%eth0", "[0]", "!1", "1\r"),
-]
+def test_the_keepers_filesystem(shell: list[str], tmp_path: Path) -> None:
+    second_archive(tmp_path)
+    done = call(shell, tmp_path, "stiefel_connect")
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("tmpfs "))
+    options = set(line.split()[1].split(","))
+    assert options >= {"nosuid", "nodev", "size=16384k", "mode=700"}
+    assert "noexec" not in options
 
 
-def test_settings_that_are_wrong(shell: list[str], tmp_path: Path) -> None:
-    """Each value in the place of one word, some in that of each, and each word missing."""
-    files: list[Path] = []
-    messages: list[str] = []
-    for name in NAMES:
-        for bad in (None, *(BAD if name == "export" else BAD[:3])):
-            words = dict(word.split("=") for word in LINK.words().split())
-            words[f"stiefel_{name}"] = bad or ""
-            if bad is None:
-                del words[f"stiefel_{name}"]
-            files.append(tmp_path / str(len(files)))
-            files[-1].write_text(" ".join(f"{key}={value}" for key, value in words.items()))
-            messages.append(
-                f"stiefelsystem: kernel command line: stiefel_{name}= is missing or wrong: "
-                f"'{bad or ''}'"
-            )
-    script = 'for STIEFEL_CMDLINE; do stiefel_settings; echo "$?"; done'
-    done = call(shell, tmp_path, script, *map(str, files))
-    assert done.stdout.split() == [b"1"] * len(files)
-    assert done.stderr.decode().split("\n") == [*messages, ""]
-    assert list((tmp_path / "cwd").iterdir()) == []
+@pytest.mark.parametrize("missing", ["nbd", "wireguard"])
+def test_a_module_that_is_not_there(shell: list[str], folder: Path, missing: str) -> None:
+    """Whether there is a need for WireGuard, the keeper knows."""
+    second_archive(folder)
+    done = call(shell, folder, "stiefel_connect; echo $?", missing=missing)
+    last = done.stdout.splitlines()[-1]
+    said = done.stderr.splitlines()[0]
+    assert said == f"stiefelsystem: the kernel module {missing} is not in this initrd"
+    assert (last, "keeper" in done.stdout) == (("1", False) if missing == "nbd" else ("0", True))
 
 
-def clean(shell: list[str], folder: Path, *pairs: tuple[str, str]) -> list[bool]:
-    """Whether each value has only its characters, by one run."""
-    script = 'while [ $# -gt 0 ]; do stiefel_clean "$1" "$2"; echo $?; shift 2; done'
-    words = [word for pair in pairs for word in pair]
-    done = call(shell, folder, script, *words)
-    assert done.stderr == b""
-    return [line == b"0" for line in done.stdout.split()]
+def test_a_keeper_that_fails(shell: list[str], folder: Path) -> None:
+    """It says why by itself."""
+    second_archive(folder, "#!/bin/sh\necho why >&2\nexit 1\n")
+    done = call(shell, folder, "stiefel_connect; echo $?")
+    assert done.stdout.splitlines()[-1] == "1"
+    assert done.stderr.splitlines() == ["stiefelsystem: connecting the laptop's disk", "why"]
 
 
-@pytest.mark.parametrize(
-    ("characters", "pattern"),
-    [("0-9", r"[0-9]+"), ("0-9a-f:", r"[0-9a-f:]+"), ("a-z0-9-", r"[a-z0-9-]+")],
-)
-def test_clean(shell: list[str], tmp_path: Path, characters: str, pattern: str) -> None:
-    values = [chr(code) for code in range(1, 0x180)]
-    values += [before + c + after for c in values for before, after in (("1", ""), ("", "1"), "ff")]
-    values += ["", "1\n2", "1\n", "\n", "fe80::1", "disk-0", "1" * 10000, "1" * 10000 + "!"]
-    answers = clean(shell, tmp_path, *((one, characters) for one in values))
-    for one, answer in zip(values, answers, strict=True):
-        assert answer == bool(re.fullmatch(pattern, one)), repr(one[:20])
+@pytest.mark.parametrize("trouble", ["mount() { return 1; }", ': >"$STIEFEL_FOLDER"'])
+def test_a_folder_that_cannot_be_made(shell: list[str], folder: Path, trouble: str) -> None:
+    second_archive(folder)
+    done = call(shell, folder, f"{trouble}; stiefel_connect; echo $?")
+    assert done.stdout.splitlines()[-1] == "1"
+    last = done.stderr.splitlines()[-1]
+    assert last == f"stiefelsystem: cannot make {folder / 'run'} for the link keeper"
+    assert "keeper" not in done.stdout
 
 
-def nic(folder: Path, name: str, address: str | None, *, device: bool = True) -> None:
-    path = folder / "net" / name
-    path.mkdir(parents=True)
-    if address is not None:
-        (path / "address").write_text(address)
-    if device:
-        (path / "device").mkdir()
+# What the target's OS does otherwise; these two have fixed paths, so /run is another one for them.
+
+SYSTEMD = LIBRARY.parent / "systemd"
+OTHER_RUN = """
+mount -t tmpfs tmpfs /run
+if [ "$STIEFELED" ]; then
+    mkdir /run/initramfs/stiefelsystem
+    printf '#!/bin/sh\\necho "keeper $*"; exit 7\\n' >/run/initramfs/stiefelsystem/stiefel-link
+    chmod 700 /run/initramfs/stiefelsystem/stiefel-link
+fi
+exec "$@"
+"""
 
 
-def nic_of(shell: list[str], folder: Path, mac: str) -> bytes | None:
-    done = call(shell, folder, 'stiefel_nic "$1"', mac)
-    assert done.stderr == b""
-    assert (done.returncode == 0) == bool(done.stdout)
-    return done.stdout or None
+def with_run(stiefeled: bool, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    inside = capabilities.as_root_of_a_namespace("--mount")
+    return subprocess.run(
+        [*inside, "sh", "-e", "-c", OTHER_RUN, "sh", *argv],
+        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "STIEFELED": "yes" if stiefeled else ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
-def test_nic(shell: list[str], tmp_path: Path) -> None:
-    nic(tmp_path, "eth0", "52:54:00:00:00:01\n")
-    nic(tmp_path, "eth1", "52:54:00:00:00:02\n")
-    nic(tmp_path, "lo", "00:00:00:00:00:00\n", device=False)
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") == b"eth0"
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:02") == b"eth1"
-    for other in ("52:54:00:00:00:03", "52:54:00:00:00:0", "00:00:00:00:00:00", "*", ""):
-        assert nic_of(shell, tmp_path, other) is None, other
+def generated(tmp_path: Path, *, stiefeled: bool) -> Path:
+    folders = [tmp_path / name for name in ("normal", "early", "late")]
+    for folder in folders:
+        folder.mkdir()
+    done = with_run(stiefeled, SYSTEMD / "generator", *folders)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not [*folders[0].iterdir(), *folders[2].iterdir()]
+    return folders[1]
 
 
-def test_nic_of_a_bridge_is_the_one_below(shell: list[str], tmp_path: Path) -> None:
-    nic(tmp_path, "br0", "52:54:00:00:00:01\n", device=False)
-    nic(tmp_path, "eth0.5", "52:54:00:00:00:01\n", device=False)
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") is None
-    nic(tmp_path, "enp0s31f6", "52:54:00:00:00:01\n")
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") == b"enp0s31f6"
+def test_generator_on_an_ordinary_boot(tmp_path: Path) -> None:
+    assert list(generated(tmp_path, stiefeled=False).iterdir()) == []
 
 
-def test_nic_among_odd_ones(shell: list[str], tmp_path: Path) -> None:
-    """Names that the kernel allows, and NICs that go away while they are looked at."""
-    nic(tmp_path, "$(id)", "52:54:00:00:00:01\n")
-    nic(tmp_path, "a*", "52:54:00:00:00:02\n")
-    nic(tmp_path, "-n", "52:54:00:00:00:03\n")
-    nic(tmp_path, "gone", None)
-    nic(tmp_path, "empty", "")
-    (tmp_path / "net/bonding_masters").write_text("\n")
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") == b"$(id)"
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:02") == b"a*"
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:03") == b"-n"
+def test_generator_on_a_target(tmp_path: Path) -> None:
+    early = generated(tmp_path, stiefeled=True)
+    assert os.readlink(early / "suspend.target") == "/dev/null"
+    masked = {path.name for path in early.iterdir() if path.is_symlink()}
+    assert {"sleep.target", "hibernate.target", "hybrid-sleep.target"} <= masked
+    journald = early / "systemd-journald.service.d/stiefelsystem.conf"
+    assert journald.read_text() == "[Service]\nWatchdogSec=0\n"
 
 
-def test_no_nic_at_all(shell: list[str], tmp_path: Path) -> None:
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") is None
-    (tmp_path / "net").mkdir()
-    assert nic_of(shell, tmp_path, "52:54:00:00:00:01") is None
+def test_shutdown_tells_the_laptop(tmp_path: Path) -> None:
+    done = with_run(True, SYSTEMD / "shutdown", "poweroff")
+    assert (done.returncode, done.stdout) == (7, "keeper end\n")
+    done = with_run(False, SYSTEMD / "shutdown", "poweroff")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_until(shell: list[str], tmp_path: Path) -> None:
-    """It tries at once, again after each second (which pass by hand), and gives up."""
-    script = """
-        now=1000
-        stiefel_seconds() { echo "$now"; }
-        sleep() { echo "slept $1"; now=$((now + $1)); }
-        try() { tries=$((tries + 1)); echo "$1"; [ "$tries" -ge "$2" ]; }
-        tries=0; stiefel_until 3 try now 1; echo $?
-        tries=0; stiefel_until 3 try later 3; echo $?
-        tries=0; stiefel_until 2 try never 99; echo $?
-        tries=0; stiefel_until 0 try never 99; echo $?
-    """
-    assert call(shell, tmp_path, script).stdout.decode().split("\n") == [
-        *("now", "0"),
-        *("later", "slept 1", "later", "slept 1", "later", "0"),
-        *("never", "slept 1", "never", "slept 1", "never", "1"),
-        *("never", "1", ""),
-    ]
-
-
-def test_until_counts_what_an_attempt_takes(shell: list[str], tmp_path: Path) -> None:
-    script = """
-        now=1000
-        stiefel_seconds() { echo "$now"; }
-        sleep() { now=$((now + $1)); }
-        try() { echo try; now=$((now + 20)); false; }
-        stiefel_until 30 try; echo $?
-    """
-    assert call(shell, tmp_path, script).stdout.split() == [b"try", b"try", b"1"]
-
-
-def test_seconds(shell: list[str], tmp_path: Path) -> None:
-    before = float(Path("/proc/uptime").read_text().split()[0])
-    seconds = int(call(shell, tmp_path, "stiefel_seconds").stdout)
-    after = float(Path("/proc/uptime").read_text().split()[0])
-    assert int(before) <= seconds <= int(after)
-
-
-@pytest.fixture
-def ip(tmp_path: Path) -> Path:
-    """Where what a fake ip(8) is asked for is written down; it fails while a file says so."""
-    path = tmp_path / "bin/ip"
-    path.parent.mkdir()
-    path.write_text('#!/bin/sh\necho "$*" >>"${0%/*}/log"\n[ ! -e "${0%/*}/broken" ]\n')
-    path.chmod(0o755)
-    return path.parent / "log"
-
-
-def rename(shell: list[str], folder: Path) -> int:
-    script = "STIEFEL_BIN=$1; stiefel_mac=52:54:00:00:00:01; stiefel_rename"
-    done = call(shell, folder, script, str(folder / "bin"))
-    assert done.stdout == done.stderr == b""
-    return done.returncode
-
-
-def test_rename(shell: list[str], tmp_path: Path, ip: Path) -> None:
-    assert rename(shell, tmp_path) == 1  # there is none yet
-    assert not ip.exists()
-    nic(tmp_path, "eth1", "52:54:00:00:00:01\n")
-    assert rename(shell, tmp_path) == 0
-    assert ip.read_text() == "link set dev eth1 down\nlink set dev eth1 name stiefellink\n"
-
-
-def test_rename_that_fails(shell: list[str], tmp_path: Path, ip: Path) -> None:
-    """As when udev was faster: it is tried again, by the name that it has then."""
-    nic(tmp_path, "eth1", "52:54:00:00:00:01\n")
-    (ip.parent / "broken").touch()
-    assert rename(shell, tmp_path) != 0
-    assert ip.read_text() == "link set dev eth1 down\n"
-
-
-def test_rename_of_what_has_the_name(shell: list[str], tmp_path: Path, ip: Path) -> None:
-    nic(tmp_path, "stiefellink", "52:54:00:00:00:01\n")
-    assert rename(shell, tmp_path) == 0
-    assert not ip.exists()
+def test_all_of_them_can_be_run() -> None:
+    for path in SYSTEMD.iterdir():
+        assert path.stat().st_mode & stat.S_IXUSR

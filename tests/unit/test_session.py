@@ -14,7 +14,7 @@ from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Sealer
 from stiefelsystem.messages import MessageError, Offer, Role
 from stiefelsystem.ramdisk import exchange, session
-from stiefelsystem.ramdisk.session import Sessions
+from stiefelsystem.ramdisk.session import Asked, Sessions
 
 KEY = b"k" * 32
 NONCE = b"n" * 32
@@ -58,7 +58,8 @@ def test_a_session_is_used_once() -> None:
     sessions = Sessions(KEY)
     keys = opened(sessions)
     request = sealed(keys)
-    assert sessions.take(keys.id, request, OTHER_PORT) == keys.archive(request)
+    asked = sessions.take(keys.id, request, OTHER_PORT)
+    assert asked == Asked(OTHER_PORT, keys.secrets(request), None)
     assert sessions.take(keys.id, request, PEER) is None
 
 
@@ -110,7 +111,8 @@ def test_a_forged_request_does_not_end_a_session(forge: Callable[[bytes], bytes]
     request = sealed(keys)
     with pytest.raises(MessageError):
         sessions.take(keys.id, forge(request), PEER)
-    assert sessions.take(keys.id, request, PEER) == keys.archive(request)
+    asked = sessions.take(keys.id, request, PEER)
+    assert asked is not None and asked.secrets == keys.secrets(request)
 
 
 def test_the_request_of_another_session() -> None:
@@ -153,6 +155,45 @@ def test_a_request_that_is_no_object(text: bytes) -> None:
     keys = opened(sessions)
     with pytest.raises(MessageError, match="JSON"):
         sessions.take(keys.id, sealed(keys, text), PEER)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (b"{}", None),
+        (b'{"tunnel": null}', None),
+        (b'{"tunnel": "%s"}' % (b"0f" * 32), bytes([15] * 32)),
+        (b'{"tunnel": "%s", "more": [1]}' % (b"ab" * 32), bytes([0xAB] * 32)),
+    ],
+)
+def test_a_tunnels_key(text: bytes, key: bytes | None) -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    asked = sessions.take(keys.id, sealed(keys, text), PEER)
+    assert asked is not None and asked.tunnel == key
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            b'""',
+            b"0",
+            b"1e64",
+            b"true",
+            b"[]",
+            b"{}",
+            b'"%s"' % (b"0" * 63),
+            b'"%s"' % (b"0" * 65),
+        ),
+        *(b'"%s"' % (b"AB" * 32), b'"%s\\n"' % (b"0" * 64), b'"%s"' % (b"\\u0663" * 64)),
+    ],
+)
+def test_a_tunnels_key_that_is_none(value: bytes) -> None:
+    sessions = Sessions(KEY)
+    keys = opened(sessions)
+    with pytest.raises(MessageError, match="a malformed key for the tunnel"):
+        sessions.take(keys.id, sealed(keys, b'{"tunnel": %s}' % value), PEER)
 
 
 def test_a_request_that_is_too_long() -> None:

@@ -159,8 +159,9 @@ def session_keys(
     return {"to server": theirs.to_server, "to client": theirs.to_client}
 
 
-def archive_key(*, to_client: bytes, boot_request: bytes) -> dict[str, Any]:
-    return {"key": exchange.Keys(b"", b"", to_client).archive(boot_request)}
+def boot_secrets(*, to_client: bytes, boot_request: bytes) -> dict[str, Any]:
+    made = exchange.Keys(b"", b"", to_client).secrets(boot_request)._asdict()
+    return {"boot archive": made.pop("archive"), **made}
 
 
 def stream(*, key: bytes, frames: list[bytes]) -> dict[str, Any]:
@@ -193,7 +194,7 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
     "SESSION": session_request,
     "SESSION_ANSWER": session_answer,
     "session keys": session_keys,
-    "archive key": archive_key,
+    "secrets": boot_secrets,
     "stream": stream,
     "archive": boot_archive,
 }
@@ -228,6 +229,10 @@ def read_session(*, key: bytes, message: bytes) -> None:
 
 def read_session_answer(*, key: bytes, session: bytes, private: bytes, message: bytes) -> None:
     client(key, *exchange.read_request(key, session), private).finish(message)
+
+
+def read_boot_request(*, key: bytes, stream: bytes) -> None:
+    session._tunnel_key(session._parse(session._unsealed(stream, key)))
 
 
 def opened(*, key: bytes, stream: bytes) -> bytes:
@@ -267,7 +272,7 @@ READERS: dict[str, Callable[..., object]] = {
     "SESSION": read_session,
     "SESSION_ANSWER": read_session_answer,
     "stream": opened,
-    "boot request": lambda *, key, stream: session._parse(session._unsealed(stream, key)),
+    "boot request": read_boot_request,
     "archive": received,
 }
 REASONS: dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str | None]] = {
@@ -287,6 +292,7 @@ REASONS: dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str | No
     "behind the end": (FramingError, "something behind the end of the stream"),
     "boot request": (MessageError, "the boot request is not its session's"),
     "JSON": ((MessageError, ArchiveError), "is not (a )?JSON"),
+    "tunnel": (MessageError, "a malformed key for the tunnel"),
     "member": (ArchiveError, "where kernel belongs"),
     "member missing": (ArchiveError, "the archive ends before"),
     "member size": (ArchiveError, "has an impossible size"),
@@ -372,12 +378,18 @@ def test_boot_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
         offer = laptop.answer(of_boot("HELLO after the reboot")["message"], peer).data
         assert offer == offered["message"]
         assert sessions.open(of_boot("SESSION")["message"], peer) == answered["message"]
-    key = sessions.take(answered["id"], of_boot("boot request")["stream"], peer)
-    assert key == of_boot("archive key")["key"]
+    asked = sessions.take(answered["id"], of_boot("boot request")["stream"], peer)
+    made = of_boot("secrets of the boot request")
+    assert asked is not None
+    assert asked.secrets == tuple(
+        made[label] for label in ("boot archive", "preshared", "end", "ended")
+    )
+    assert asked.tunnel is not None
+    assert {"tunnel": asked.tunnel.hex()} == json.loads(of_boot("boot request")["frames"][0])
 
     members, sealed = of_boot("boot archive"), of_boot("boot archive, sealed")
     monkeypatch.setattr(framing, "FRAME_SIZE", len(sealed["frames"][0]))
     out = io.BytesIO()
-    with Sealer(out.write, key) as sealer:
+    with Sealer(out.write, asked.secrets.archive) as sealer:
         archive.send(sealer, json.loads(members["answer"]), members)
     assert out.getvalue() == sealed["stream"]

@@ -18,7 +18,7 @@ from stiefelsystem.framing import Sealer
 from stiefelsystem.messages import Role
 from stiefelsystem.ramdisk import http
 from stiefelsystem.ramdisk.admission import Lobby
-from stiefelsystem.ramdisk.session import Sessions
+from stiefelsystem.ramdisk.session import Asked, Sessions
 from tests.fuzz import by_hand
 from tests.fuzz.inline import without_threads
 
@@ -76,10 +76,11 @@ class Watched(Sessions):
         self.answer = super().open(request, peer)
         return self.answer
 
-    def take(self, identity: bytes, request: bytes, peer: Peer) -> bytes | None:
+    def take(self, identity: bytes, request: bytes, peer: Peer) -> Asked | None:
         self.bodies.append(request)
-        self.key = super().take(identity, request, peer)
-        return self.key
+        asked = super().take(identity, request, peer)
+        self.key = asked.secrets.archive if asked else None
+        return asked
 
 
 class Server:

@@ -1,0 +1,90 @@
+"""Tests in a network of their own, where they may do what only root may, and disturb nobody."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import capabilities
+
+# linux/sched.h
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
+_SECONDS = 120
+
+
+def in_own_network(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process of its own, in an empty network namespace."""
+
+    @functools.wraps(test)
+    def in_child(*args: Any, **kwargs: Any) -> None:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _run(lambda: test(*args, **kwargs), writing)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            said = pipe.read()
+        _, status = os.waitpid(child, 0)
+        assert said, f"the test's process ended with status {status}"
+        kind, text = pickle.loads(said)
+        if kind == "skipped":
+            capabilities.require(False, text)
+        if kind != "passed":
+            pytest.fail(text, pytrace=False)
+
+    return in_child
+
+
+def link(name: str, *addresses: str) -> int:
+    """A link in the test's network, with link-local addresses; returns its index."""
+    for words in (
+        ["link", "set", "lo", "up"],
+        ["link", "add", "name", name, "type", "bridge"],
+        ["link", "set", name, "up"],
+        *(["address", "add", f"{one}/64", "dev", name, "nodad"] for one in addresses),
+    ):
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+    return socket.if_nametoindex(name)
+
+
+def _run(test: Callable[[], None], writing: int) -> None:
+    """The whole life of the test's process."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_SECONDS)
+    result = "passed", ""
+    try:
+        problem = _enter()
+        if problem:
+            result = "skipped", problem
+        else:
+            test()
+    except BaseException:
+        result = "failed", traceback.format_exc()
+    with os.fdopen(writing, "wb") as pipe:
+        pickle.dump(result, pipe)
+    os._exit(0)
+
+
+def _enter() -> str:
+    """Go into the namespaces; why that is not possible."""
+    user, group = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_NETWORK | (_NEW_USER if user else 0)):
+        return f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}"
+    if user:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    return ""
