@@ -40,15 +40,17 @@ class _Current:
         self.handed_over = threading.Event()
         self.grant: Grant | None = None
         self.open = False
+        self.came = False
         self.done = False
 
     def is_over(self) -> bool:
-        """Whether it is done, or never came, or is gone: it has no connection, and had time."""
+        """Whether it is done, or never came for the disk. Who came and is silent comes back: the
+        cable may be out for hours."""
         if self.done:
             return True
-        if self.grant is None or not self.open:
-            return False  # still receiving; the connection's own deadlines end that
-        return self.grant.connections() == 0 and time.monotonic() - self.since > _BOOT_SECONDS
+        if not self.open or self.came:
+            return False  # a transfer ends by the connection's own deadlines
+        return time.monotonic() - self.since > _BOOT_SECONDS
 
     def finish(self) -> None:
         """Close the disk; the tunnel stays, for what is still to be said in it."""
@@ -125,9 +127,11 @@ class Handover:
         if not self._handing_over.acquire(blocking=False):
             return
         try:
-            if self._current and self._current.open and self._current.grant:
-                self._current.grant.look_after()
-        except StiefelError as error:
+            current = self._current
+            if current and current.open and current.grant:
+                current.came = current.came or current.grant.connections() > 0
+                current.grant.look_after()
+        except (StiefelError, OSError) as error:
             self._report.say(str(error))
         finally:
             self._handing_over.release()

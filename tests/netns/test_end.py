@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.netns.machines import Hub, Machine, fill_laptop
-from tests.netns.test_boot import nbd_uri, nbdinfo, receive
+from tests.netns.test_boot import ONE, nbd_uri, nbdinfo, receive
 
 OPEN = "is open to it, and to nobody else"
 DONE = "is done; the disk is closed, and has everything"
@@ -37,7 +37,7 @@ def test_a_desktop_that_is_done(hub: Hub, after: str) -> None:
         receive(desktop)
         server.wait_for(OPEN)
         # What it ends with, the kernel's client does in its own way: here, no flush comes before.
-        command = desktop.namespace_command("nbdcopy", written, nbd_uri(laptop))
+        command = desktop.namespace_command("nbdcopy", *ONE, written, nbd_uri(laptop))
         subprocess.run(command, check=True, timeout=60)
         assert farewell(desktop) == "confirmed"
         assert DONE in server.output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +124,34 @@ def test_the_next_session_follows_a_farewell_at_once(laptop: Laptop, tmp_path: P
             late.recv(100)
     assert laptop.handover.in_use()
     laptop.handover.close()
+
+
+@in_own_network
+def test_a_server_that_has_died(laptop: Laptop, tmp_path: Path) -> None:
+    """It is started again, under the same name; but not once its client is done."""
+    asked = plugged_in()
+    name = laptop.boot(asked, tmp_path / "received")["export"]
+    laptop.handover.look_after()
+    for _ in range(2):
+        kill_servers()
+        with pytest.raises(ConnectionRefusedError):
+            connected(asked)
+        laptop.handover.look_after()
+        assert export_size(asked, name) == SIZE
+    assert say_farewell(asked, SECRETS.end) == SECRETS.ended
+    laptop.handover.look_after()
+    with pytest.raises(ConnectionRefusedError):
+        connected(asked)
+    laptop.handover.close()
+    laptop.handover.look_after()
+
+
+def kill_servers() -> None:
+    """As if the kernel had, for want of memory; when this returns, they are gone."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            os.killpg(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 @in_own_network

@@ -160,12 +160,13 @@ def test_a_folder_that_cannot_be_made(shell: list[str], folder: Path, trouble: s
 # What the target's OS does otherwise; these two have fixed paths, so /run is another one for them.
 
 SYSTEMD = LIBRARY.parent / "systemd"
-OTHER_RUN = """
+FOLDER = "/run/initramfs/stiefelsystem"
+OTHER_RUN = f"""
 mount -t tmpfs tmpfs /run
 if [ "$STIEFELED" ]; then
-    mkdir /run/initramfs/stiefelsystem
-    printf '#!/bin/sh\\necho "keeper $*"; exit 7\\n' >/run/initramfs/stiefelsystem/stiefel-link
-    chmod 700 /run/initramfs/stiefelsystem/stiefel-link
+    mkdir -p {FOLDER}
+    printf '#!/bin/sh\\necho "keeper $*"; exit 7\\n' >{FOLDER}/stiefel-link
+    chmod 700 {FOLDER}/stiefel-link
 fi
 exec "$@"
 """
@@ -211,6 +212,10 @@ def test_shutdown_tells_the_laptop(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (7, "keeper end\n")
     done = with_run(False, SYSTEMD / "shutdown", "poweroff")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_they_look_where_the_hook_has_put_it() -> None:
+    assert f"{{STIEFEL_FOLDER:-{FOLDER}}}" in LIBRARY.read_text()
 
 
 def test_all_of_them_can_be_run() -> None:

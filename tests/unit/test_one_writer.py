@@ -31,13 +31,13 @@ class Server:
             shutil.copy(str(shutil.which(program)), folder / place / name)
         self._group = 0
         self._all: list[tuple[subprocess.Popen[bytes], threading.Thread]] = []
-        self._group = self.process().pid
+        self._group = self.process()
 
     def process(self, name: str = "nbd-server", *, group: int | None = None) -> int:
         """The pid of one more process, of the server's group."""
         group = self._group if group is None else group
         one = subprocess.Popen([self._folder / name / name, "1000"], process_group=group)
-        waiting = threading.Thread(target=one.wait)
+        waiting = threading.Thread(target=one.wait, daemon=True)
         waiting.start()
         self._all.append((one, waiting))
         return one.pid
