@@ -68,14 +68,18 @@ int move_in(const char *folder)
 {
 	int inside = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	int result = inside < 0 || program < 0 ? -1 : copy(program, inside, PROGRAM, 0700);
+	int result = -1;
 
-	if (result == 0 && faccessat(inside, "session", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		result = move_session(inside);
-	if (result < 0)
-		fail("cannot move into the folder %s: %s", folder, strerror(errno));
-	if (inside >= 0)
+	if (inside < 0) {
+		fail("cannot open the folder %s: %s", folder, strerror(errno));
+	} else {
+		result = program < 0 ? -1 : copy(program, inside, PROGRAM, 0700);
+		if (result == 0 && faccessat(inside, "session", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			result = move_session(inside);
+		if (result < 0)
+			fail("cannot move into the folder %s: %s", folder, strerror(errno));
 		close(inside);
+	}
 	if (program >= 0)
 		close(program);
 	return result;
