@@ -225,7 +225,8 @@ def test_client_names_an_interface_without_cable(hub: Hub) -> None:
 def test_killed_server_leaves_a_truncated_archive_and_the_client_starts_over(hub: Hub) -> None:
     laptop = hub.machine("laptop", plugged=False)
     desktop = hub.machine("desktop", plugged=False)
-    fill_laptop(laptop, initrd_size=40 << 20)
+    # It takes longer than a request may: that limit is not one for the answer.
+    fill_laptop(laptop, initrd_size=60 << 20)
     hub.plug_in_by_cable(laptop, desktop, "--bytes-per-second", "5e6")
     with desktop.client() as client:
         with laptop.server() as server:

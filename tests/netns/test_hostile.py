@@ -79,6 +79,37 @@ def test_who_holds_connections_open_keeps_nobody_out(hub: Hub) -> None:
         assert "trying again" not in client.output
 
 
+_TRICKLE = """
+import socket, sys
+one = socket.create_connection((sys.argv[1] + "%eth0", 4644), 5)
+one.settimeout(0.5)
+print("waiting", flush=True)
+while True:
+    try:
+        one.send(b"P")
+        if not one.recv(1):
+            break
+    except TimeoutError:
+        continue
+    except OSError:
+        break
+print("hung up on", flush=True)
+"""
+
+
+def test_a_request_that_never_ends_is_hung_up_on(hub: Hub) -> None:
+    """Though there is room for it, and it is never idle."""
+    laptop, stranger = hub.machine("laptop"), hub.machine("stranger")
+    fill_laptop(laptop)
+    stranger.bring_up()
+    with laptop.server() as server:
+        server.wait_for("serving, waiting for the desktop")
+        command = [sys.executable, "-c", _TRICKLE, laptop.address()]
+        with Program(stranger.namespace_command(*command)) as trickle:
+            trickle.wait_for("waiting")
+            trickle.wait_for("hung up on", 30)
+
+
 def test_a_rogue_server_that_answers_first(hub: Hub) -> None:
     laptop, desktop, rogue = (hub.machine(name) for name in ("laptop", "desktop", "rogue"))
     fill_laptop(laptop)
