@@ -8,7 +8,8 @@
 #include "clock.h"
 #include "say.h"
 
-#define FAREWELL_MS 10000
+/* The server ends its processes and flushes its disk before it answers. */
+#define FAREWELL_MS 35000
 #define AGAIN_MS 300
 /* A server that floods us does not keep the keeper from its work. */
 #define DATAGRAMS_AT_ONCE 16

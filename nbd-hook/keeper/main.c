@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control.h"
 #include "keeper.h"
+#include "last.h"
 #include "start.h"
 
 #define STATUS_SECONDS 5
@@ -33,6 +35,9 @@ int main(int count, char **arguments)
 	const char *folder = CONTROL_FOLDER;
 	bool json = false;
 
+	/* As systemd-shutdown(8) calls it, in its place. */
+	if (getpid() == 1 && count >= 1 && strcmp(basename(arguments[0]), LAST_NAME) == 0)
+		last(count, arguments);
 	if (count == 3 && strcmp(arguments[1], "run") == 0)
 		return start(arguments[2]);
 	/* The part that runs beside the OS; start.c calls it so, and nobody else. */

@@ -18,17 +18,19 @@
 
 /* More than all deadlines of the keeper together. */
 #define START_SECONDS 150
-#define FLUSH_SECONDS 60
-/* The keeper tries for 10 s. */
-#define END_SECONDS 15
+/* Both together less than the 90 s that systemd-shutdown(8) has for whoever it calls at the end. */
+#define FLUSH_SECONDS 45
+/* The keeper tries for 35 s. */
+#define END_SECONDS 40
 
-/* Become the keeper: by a new exec, for the program's new place, and for the name. systemd spares processes whose argv[0] starts with
- * '@' when it ends all others (https://systemd.io/ROOT_STORAGE_DAEMONS). */
+/* Become the keeper: by a new exec, for the program's new place, and for the name. systemd spares
+ * processes whose argv[0] starts with '@' when it ends all others
+ * (https://systemd.io/ROOT_STORAGE_DAEMONS). */
 static void become_keeper(const char *folder, int starter)
 {
-	/* Nothing else of what the caller has open may live as long as the keeper. */
 	char program[PATH_MAX];
 
+	/* Nothing else of what the caller has open may live as long as the keeper. */
 	snprintf(program, sizeof(program), "%s/" PROGRAM, folder);
 	if (dup2(starter, STARTER_PIPE) == STARTER_PIPE && fcntl(STARTER_PIPE, F_SETFD, 0) == 0 &&
 	    close_range(STARTER_PIPE + 1, ~0u, 0) == 0)

@@ -21,10 +21,7 @@ _NETWORK = {
     "00-stiefellink-networkmanager.conf": "etc/NetworkManager/conf.d/00-stiefellink.conf",
 }
 # What the OS does otherwise while it is stiefeled.
-_SYSTEMD = {
-    "generator": "usr/local/lib/systemd/system-generators/stiefelsystem",
-    "shutdown": "usr/lib/systemd/system-shutdown/stiefelsystem",
-}
+_GENERATOR = "usr/local/lib/systemd/system-generators/stiefelsystem"
 
 
 def install(tree: Path, *, config: Config, config_text: str) -> None:
@@ -58,8 +55,7 @@ def _hook(tree: Path) -> None:
     adapter = hook / "initramfs-tools"
     _copy(adapter / "hook", tree / "etc/initramfs-tools/hooks/stiefelsystem")
     _copy(adapter / "local-top", tree / "etc/initramfs-tools/scripts/local-top/stiefelsystem")
-    for name, place in _SYSTEMD.items():
-        _copy(hook / "systemd" / name, tree / place)
+    _copy(hook / "systemd-generator", tree / _GENERATOR)
 
 
 def _network_rules(tree: Path) -> None:

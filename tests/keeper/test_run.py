@@ -14,21 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests import capabilities
-from tests.keeper import programs
 from tests.keeper.conftest import Probe
 from tests.keeper.test_session import PLAIN, WHOLE, text
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As it is shipped: the sanitizers' memory is too large to be locked."""
-    capabilities.require_root()
-    capabilities.require_tools("make", "gcc", "unshare", "nsenter")
-    folder = tmp_path_factory.mktemp("shipped")
-    command = ["make", "--silent", "-C", str(programs.KEEPER), f"BUILD={folder}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder / "stiefel-link"
 
 
 @pytest.fixture
