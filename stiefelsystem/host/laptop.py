@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ from stiefelsystem.run import run
 
 NAME = "laptop"
 PASSWORD = "stiefel"
-_PACKAGES = ("dbus", "linux-image-{architecture}", "initramfs-tools", "python3-yaml")
+_PACKAGES = (
+    "dbus",
+    "linux-image-{architecture}",
+    "initramfs-tools",
+    "python3-yaml",
+    "systemd-zram-generator",
+)
 _OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem")
 MIB = 1 << 20
 _BOOT = "boot"
@@ -33,6 +40,10 @@ _WIRED = """\
 Type=ether
 [Network]
 LinkLocalAddressing=ipv6
+"""
+_ZRAM = """\
+[zram0]
+zram-size = 64
 """
 
 
@@ -51,6 +62,7 @@ PARTITIONS = (
     Partition(_BOOT, 1 * MIB, 511 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "boot.laptop"))),
     Partition(_ROOT, 512 * MIB, 2048 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.laptop"))),
 )
+SWAP = Partition("swap", 2560 * MIB, 64 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS, "swap.laptop")))
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,10 @@ def _configure(tree: Path) -> None:
     boot, root = PARTITIONS
     files.write(
         tree / "etc/fstab",
-        f"UUID={root.uuid} / ext4 defaults 0 1\nUUID={boot.uuid} /boot ext4 defaults 0 2\n",
+        f"UUID={root.uuid} / ext4 defaults 0 1\nUUID={boot.uuid} /boot ext4 defaults 0 2\n"
+        f"UUID={SWAP.uuid} none swap defaults 0 0\n",
     )
+    files.write(tree / "etc/systemd/zram-generator.conf", _ZRAM)
     files.write(tree / "etc/hostname", f"{NAME}\n")
     files.write(tree / "etc/machine-id", "")
     files.write(tree / "etc/systemd/network/80-wired.network", _WIRED)
@@ -111,9 +125,13 @@ def _write_image(tree: Path, laptop: Laptop) -> None:
     new = laptop.image.with_suffix(".new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)  # the laptop holds the key, as a real one does
-    os.truncate(new, root.offset + root.size + MIB)
-    table = "".join(f"start={p.offset // 512}, size={p.size // 512}, type=L\n" for p in PARTITIONS)
-    run(["sfdisk", "--quiet", new], text=f"label: gpt\n{table}")
+    os.truncate(new, SWAP.offset + SWAP.size + MIB)
+    places = "".join(
+        f"start={one.offset // 512}, size={one.size // 512}, type={kind}\n"
+        for one, kind in ((boot, "L"), (root, "L"), (SWAP, "S"))
+    )
+    run(["sfdisk", "--quiet", new], text=f"label: gpt\n{places}")
+    _make_swap(new)
     _make_filesystem(new, boot, tree / "boot")
     # /boot is a filesystem of its own: an empty one lies over it while the root's is made.
     hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && shift && exec "$@"']
@@ -130,6 +148,15 @@ def _make_filesystem(
     blocks = f"{partition.size // 1024}k"
     options = ["-E", f"offset={partition.offset}", "-U", partition.uuid, "-L", partition.name]
     run([*before, "mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", contents, image, blocks])
+
+
+def _make_swap(image: Path) -> None:
+    # Apart: not every release of mkswap can begin at an offset.
+    with tempfile.NamedTemporaryFile(dir=image.parent) as file:
+        file.truncate(SWAP.size)
+        run(["mkswap", "--quiet", "--uuid", SWAP.uuid, file.name])
+        place = [f"of={image}", "bs=1M", f"seek={SWAP.offset // MIB}"]
+        run(["dd", f"if={file.name}", *place, "conv=notrunc,sparse", "status=none"])
 
 
 def _newest(folder: Path, pattern: str) -> Path:
