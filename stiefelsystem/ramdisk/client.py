@@ -17,9 +17,8 @@ from stiefelsystem.ramdisk.search import Search
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-# How often, and how long, a laptop is asked whose disk is not there yet.
-_NOT_YET_PAUSE = 1.0
-_NOT_YET_SECONDS = 60.0
+# How often a laptop is asked that may say something else soon.
+_AGAIN_PAUSE = 1.0
 
 
 class Options(NamedTuple):
@@ -71,19 +70,21 @@ def _attempt(key: bytes, options: Options) -> None:
     found = search.run(idle=_prepare)
     say(f"the laptop serves on {found.peer.interface}")
     from stiefelsystem.ramdisk import target
-    from stiefelsystem.ramdisk.fetch import NotYet
+    from stiefelsystem.ramdisk.fetch import AskAgain
 
-    deadline, said = time.monotonic() + _NOT_YET_SECONDS, False
+    began, said = time.monotonic(), ""
     while True:
         try:
             return target.start(key, found, options.cmdline, options.receive)
-        except NotYet as error:
-            if time.monotonic() > deadline:
+        except AskAgain as error:
+            if time.monotonic() > began + error.seconds:
                 raise
-            if not said:
+            if said != str(error):
                 say(f"{error}; asking again")
-            said = True
-        time.sleep(_NOT_YET_PAUSE)
+                if error.hint:
+                    say(f"  {error.hint}")
+            said = str(error)
+        time.sleep(_AGAIN_PAUSE)
         found = search.run()
 
 

@@ -12,11 +12,12 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from stiefelsystem.console import StiefelError
+from stiefelsystem.ramdisk import journal
 from stiefelsystem.run import run
 
 # ioctl numbers of block devices: linux/fs.h.
@@ -34,10 +35,12 @@ _SNAPSHOT_SIZE = 256 << 20
 
 
 class Disk(NamedTuple):
-    """A disk that may be served."""
+    """A disk that may be served: whether it can discard, and what on it has not been unmounted."""
 
     path: Path
     sector_size: int
+    discards: bool = True  # a file has holes
+    unclean: tuple[Path, ...] = ()
 
 
 class NotYet(StiefelError):
@@ -86,9 +89,11 @@ def check(path: Path) -> Disk:
             sector_size = int(struct.unpack("@i", answer)[0])
     finally:
         os.close(handle)
-    if stat.S_ISBLK(mode):
-        _refuse_hibernated(path)
-    return Disk(path, sector_size)
+    if not stat.S_ISBLK(mode):
+        return Disk(path, sector_size, unclean=_unclean([path]))
+    devices = _with_partitions(path)
+    _refuse_hibernated(devices)
+    return Disk(path, sector_size, _discards(path), _unclean(devices))
 
 
 def flush(path: Path) -> None:
@@ -102,10 +107,32 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def _refuse_hibernated(path: Path) -> None:
+def _with_partitions(path: Path) -> list[Path]:
     listed = run(["lsblk", "--noheadings", "--paths", "--list", "--output", "NAME", path])
-    for device in listed.stdout.split():
-        probe = ["blkid", "-p", "-s", "TYPE", "-o", "value", device]
+    return [Path(name) for name in listed.stdout.split()]
+
+
+def _discards(path: Path) -> bool:
+    """Whether a disk, or that of a partition, takes discards (Linux' sysfs-block)."""
+    number = path.stat().st_rdev
+    folder = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+    for queue in (folder / "queue", folder.parent / "queue"):
+        with suppress(OSError):
+            return int((queue / "discard_max_bytes").read_text()) > 0
+    return False
+
+
+def _unclean(devices: list[Path]) -> tuple[Path, ...]:
+    unclean = []
+    for device in devices:
+        with suppress(OSError):  # an extended partition, say, which cannot be read
+            unclean += [device] if journal.awaits_replay(device) else []
+    return tuple(unclean)
+
+
+def _refuse_hibernated(devices: list[Path]) -> None:
+    for device in devices:
+        probe: list[str | Path] = ["blkid", "-p", "-s", "TYPE", "-o", "value", device]
         done = run(probe, check=False, timeout=_TIMEOUT)
         if done.stdout.strip() == "swsuspend":
             raise StiefelError(

@@ -18,14 +18,16 @@ from stiefelsystem.ramdisk.disk import Disk, flush
 from stiefelsystem.run import environment, missing
 
 PORT = 10809
-# A connected client may have much to flush before its process goes.
+# nbd-server ends at once; the process of a connection, when the disk has done what it was told.
+_TERM_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 _START_SECONDS = 10.0
 # States in /proc/net/tcp6: include/net/tcp_states.h of Linux.
 _ESTABLISHED, _LISTENING = "01", "0A"
 
-# nbd-server(5). Without `flush`, an fsync on the desktop would not reach the medium; nbd-server
-# checks the peer's address against `authfile` before it tells anything about the export.
+# nbd-server(5). Without `flush`, an fsync on the desktop would not reach the medium. For `trim`, it
+# has the disk make a hole, which one that cannot discard would fill with zeros. nbd-server checks
+# the peer's address against `authfile` before it tells anything about the export.
 _CONFIG = """\
 [generic]
 listenaddr = {listen}
@@ -36,7 +38,7 @@ exportname = {disk}
 authfile = {allowed}
 flush = true
 fua = false
-trim = true
+trim = {trim}
 prerun = /usr/lib/stiefelsystem/one-writer
 """
 
@@ -49,21 +51,11 @@ class Export:
         self, disk: Disk, *, name: str, client: str, address: str, ifindex: int, folder: Path
     ) -> None:
         self.disk = disk
-        self._client = client
-        self._closed = False
-        # A socket on a link-local address is bound to its interface: what arrives on another one
-        # does not reach it, whatever address it claims.
-        interface = socket.if_indextoname(ifindex)
-        listen = f"{address}%{interface}"
-        allowed = folder / "nbd-allowed"
-        config = folder / "nbd-server.conf"
-        files.write(allowed, f"{client}%{interface}\n", mode=0o600)
-        files.write(
-            config,
-            _CONFIG.format(listen=listen, port=PORT, name=name, disk=disk.path, allowed=allowed),
-            mode=0o600,
-        )
-        self._command = ["nbd-server", "-n", "-C", str(config)]
+        self._name, self._client, self._address = name, client, address
+        self._allowed, self._config = folder / "nbd-allowed", folder / "nbd-server.conf"
+        self.closed = False
+        self._configure(ifindex)
+        self._command = ["nbd-server", "-n", "-C", str(self._config)]
         # Claimed as long as it is served: no mount and no volume manager here may take it.
         exclusively = os.O_EXCL if disk.path.is_block_device() else 0
         self._claim = os.open(disk.path, os.O_RDONLY | exclusively)
@@ -78,17 +70,21 @@ class Export:
             self.close()
             raise
 
-    def look_after(self) -> None:
-        """Start nbd-server again if it has died; the desktop's keeper comes back to it.
+    def look_after(self, ifindex: int) -> None:
+        """Start nbd-server again if it has died, or if its address is on another interface now; the
+        desktop's keeper comes back to it.
 
-        Raises `StiefelError` where it cannot be started; then another time, maybe.
+        Raises `StiefelError` or `OSError` where it cannot be started; then another time, maybe.
         """
-        if self._closed or self._process.poll() is None:
+        alive = self._process.poll() is None
+        if self.closed or (alive and ifindex == self._ifindex):
             return
-        say("nbd-server has died; it is started again")
+        self._configure(ifindex)
         self._end_group()
         self._process = self._start()
         self._wait_until_it_listens()
+        why = "the adapter is in another port" if alive else "nbd-server has died"
+        say(f"{why}: nbd-server was started again")
 
     def connections(self) -> int:
         """How many connections the client has; strangers, whom nbd-server refuses, do not count."""
@@ -96,18 +92,28 @@ class Export:
             state == _ESTABLISHED and remote == self._client for state, remote in _tcp_sockets(PORT)
         )
 
+    def traffic(self) -> int:
+        """The bytes that the client's connections have moved; grows with all that they do."""
+        main = self._process.pid
+        total = 0
+        with suppress(OSError):  # it has died; or a connection has ended
+            for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+                lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if "char:" in line)
+        return total
+
     def close(self) -> None:
         """Drop the client, end every process that could write, and flush the disk; once.
 
         When this returns, nothing that the client sends reaches the disk any more. Raises
         `StiefelError` if the disk reports that it has lost something.
         """
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self._signal(self._process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
+            self._process.wait(_TERM_SECONDS)
         self._end_group()
         try:
             flush(self.disk.path)
@@ -118,6 +124,22 @@ class Export:
             ) from error
         finally:
             os.close(self._claim)
+
+    def _configure(self, ifindex: int) -> None:
+        # A socket on a link-local address is bound to its interface: what arrives on another one
+        # does not reach it, whatever address it claims.
+        interface = socket.if_indextoname(ifindex)
+        config = _CONFIG.format(
+            listen=f"{self._address}%{interface}",
+            port=PORT,
+            name=self._name,
+            disk=self.disk.path,
+            allowed=self._allowed,
+            trim="true" if self.disk.discards else "false",
+        )
+        files.write(self._allowed, f"{self._client}%{interface}\n", mode=0o600)
+        files.write(self._config, config, mode=0o600)
+        self._ifindex = ifindex
 
     def _start(self) -> subprocess.Popen[bytes]:
         """In a process group of its own, with one child for each connection."""

@@ -30,10 +30,26 @@ _PROGRESS_SECONDS = 1.0
 _MOST = 1 << 33
 # Of an error that quotes the peer; a line of HTTP may have 64 KiB.
 _SHOWN = 200
+# Of what the laptop has to say about its disk.
+_MOST_NOTES = 8
 
 
-class NotYet(StiefelError):
-    """The laptop's disk is not there yet, but may come: it is to be asked again."""
+class AskAgain(StiefelError):
+    """The laptop may soon give what it refuses now: it is to be asked again, for `seconds`."""
+
+    seconds: float
+
+
+class NotYet(AskAgain):
+    """Its disk is not there yet, but may come."""
+
+    seconds = 60.0
+
+
+class Unconfirmed(AskAgain):
+    """Somebody else has the disk; whoever is at the laptop is asked who is to have it."""
+
+    seconds = 150.0  # it takes an answer for 120
 
 
 class Fetched(NamedTuple):
@@ -48,7 +64,7 @@ def fetch(key: bytes, found: Found, folder: Path, request: dict[str, Any]) -> Fe
     """Open a session, make the boot request, and receive the archive into `folder`, verified.
 
     Raises `StiefelError` for whatever the server or the link do wrong, and where another client
-    has the disk; `NotYet` where it is worth waiting.
+    has the disk; `AskAgain` where it is worth waiting.
     """
     session = _open_session(keys.subkey(key, keys.SESSION), found)
     return _boot(session, found, folder, request)
@@ -152,10 +168,16 @@ def _boot(session: exchange.Keys, found: Found, folder: Path, request: dict[str,
         answer = receiver.answer()
         response.lift_limit()  # it has proved the key; the archive takes as long as it takes
         if answer.get("status") == "ok":
+            _show_notes(answer.get("notes"))
             progress = _Progress(answer.get("size"))
             return Fetched(answer, receiver.files(folder, progress.advance), secrets)
         receiver.finish()
     raise _refusal(answer)
+
+
+def _show_notes(notes: object) -> None:
+    for note in notes[:_MOST_NOTES] if isinstance(notes, list) else []:
+        say(f"the laptop says: {str(note)[:_SHOWN]}")
 
 
 def _refusal(answer: dict[str, Any]) -> StiefelError:
@@ -163,6 +185,8 @@ def _refusal(answer: dict[str, Any]) -> StiefelError:
     match answer.get("status"):
         case "not yet":
             return NotYet(f"the laptop is not ready yet: {reason}", hint=hint)
+        case "confirm":
+            return Unconfirmed(f"not without a yes: {reason}", hint=hint)
         case "in use":
             return StiefelError(f"the laptop refuses: {reason}", hint=hint)
         case _:

@@ -28,6 +28,8 @@ class Grant:
         self._stack = ExitStack()
         self._tunnel: Tunnel | None = None
         self._export: Export | None = None
+        self._ear: Farewell | None = None
+        self._ended: Callable[[], bool] = lambda: False
         self._client, self._server, self._ifindex = (
             asked.peer.address,
             own_address,
@@ -39,6 +41,8 @@ class Grant:
             except BaseException:
                 self._stack.close()
                 raise
+        else:
+            say(f"{asked.peer}: NOT encrypted: who is on this cable can read and change the disk")
 
     def answer(self) -> dict[str, Any]:
         """What the client has to know of it; docs/protocol.md has the fields."""
@@ -64,17 +68,31 @@ class Grant:
             folder=folder,
         )
         self._stack.callback(self._export.close)
-        ear = Farewell(self._server, self._ifindex, self._asked.secrets, ended)
-        self._stack.callback(ear.close)
+        self._ended = ended
+        self._stack.callback(self._close_ear)
+        self._listen()
 
     def connections(self) -> int:
         """How many connections to the disk the client has."""
         return self._export.connections() if self._export else 0
 
-    def look_after(self) -> None:
-        """See `Export.look_after`."""
-        if self._export:
-            self._export.look_after()
+    def traffic(self) -> int:
+        """See `Export.traffic`."""
+        return self._export.traffic() if self._export else 0
+
+    def look_after(self, ifindex: int) -> None:
+        """Mend what has died, and follow this machine's adapter: `ifindex` is that of the link now.
+
+        Raises like `Export.look_after`.
+        """
+        if not self._export or self._export.closed:
+            return
+        if not self._tunnel and ifindex != self._ifindex:
+            self._close_ear()
+            self._ifindex = ifindex
+        if self._ear is None:
+            self._listen()
+        self._export.look_after(self._ifindex)
 
     def close_disk(self) -> None:
         """Fence the client off; see `Export.close`."""
@@ -84,6 +102,14 @@ class Grant:
     def close(self) -> None:
         """Fence it off, and take all else away."""
         self._stack.close()
+
+    def _listen(self) -> None:
+        self._ear = Farewell(self._server, self._ifindex, self._asked.secrets, self._ended)
+
+    def _close_ear(self) -> None:
+        if self._ear:
+            self._ear.close()
+            self._ear = None
 
     def _connect(self) -> None:
         if self._asked.tunnel is None:

@@ -10,83 +10,48 @@ from pathlib import Path
 
 from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.console import RateLimited, StiefelError, say
+from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Sealer
 from stiefelsystem.ramdisk import archive, disk
+from stiefelsystem.ramdisk.confirmation import Confirmation
+from stiefelsystem.ramdisk.disk import Disk
 from stiefelsystem.ramdisk.grant import Grant
+from stiefelsystem.ramdisk.holder import Holder
 from stiefelsystem.ramdisk.session import Asked
 
-# How long a desktop may take from its kexec to its first NBD connection.
-_BOOT_SECONDS = 300.0
-# How long others wait while the disk changes hands, and how long a transfer may take to end.
+# How long others wait while the disk changes hands.
 _PATIENCE_SECONDS = 5.0
 # How long a client waits for a disk that is not there, before it is told so.
 _DISK_SECONDS = 2.0
 # How often it is looked whether the disk is there while no client asks.
 _LOOK_SECONDS = 0.1
-_HANG_UP_SECONDS = 30.0
-
-
-class _Current:
-    """The client that has the disk, or is just getting what it needs for it.
-
-    `hang_up` ends the connection over which it gets its archive.
-    """
-
-    def __init__(self, asked: Asked, hang_up: Callable[[], None]) -> None:
-        self.asked = asked
-        self.peer = asked.peer
-        self.hang_up = hang_up
-        self.since = time.monotonic()
-        self.handed_over = threading.Event()
-        self.grant: Grant | None = None
-        self.open = False
-        self.came = False
-        self.done = False
-
-    def is_over(self) -> bool:
-        """Whether it is done, or never came for the disk. Who came and is silent comes back: the
-        cable may be out for hours."""
-        if self.done:
-            return True
-        if not self.open or self.came:
-            return False  # a transfer ends by the connection's own deadlines
-        return time.monotonic() - self.since > _BOOT_SECONDS
-
-    def finish(self) -> None:
-        """Close the disk; the tunnel stays, for what is still to be said in it."""
-        if self.grant:
-            self.grant.close_disk()
-        self.done = True
-
-    def end(self) -> None:
-        """Fence it off: when this returns, nothing that it sends reaches the disk any more.
-
-        Raises `StiefelError` if the disk reports that something was lost.
-        """
-        self.hang_up()
-        if not self.handed_over.wait(_HANG_UP_SECONDS):
-            raise StiefelError("the former client's transfer does not end; the disk may hang")
-        if self.grant:
-            self.grant.close()
+# How often it is said that the same desktop is refused; it asks again and again.
+_REFUSED_SECONDS = 60.0
 
 
 class Refused(StiefelError):
     """The client does not get what it asks for; the message is told to it."""
 
 
-class Handover:
-    """Gives kernel, initrd and disk to one client at a time."""
+class Unconfirmed(Refused):
+    """It may get it, if whoever is at this machine says so."""
 
-    def __init__(self, settings: ServerSettings, folder: Path) -> None:
+
+class Handover:
+    """Gives kernel, initrd and disk to one client at a time; from one that is there to another one
+    only by a confirmation."""
+
+    def __init__(self, settings: ServerSettings, folder: Path, confirmation: Confirmation) -> None:
         self._settings = settings
         self._folder = folder
+        self._confirmation = confirmation
         # Called when a client has said that it is done, and the disk is closed.
         self.ended: Callable[[], None] = lambda: None
         self._since = time.monotonic()
         # Held while the disk changes hands, which may take a while.
         self._handing_over = threading.Lock()
-        self._current: _Current | None = None
-        self._report = RateLimited()
+        self._current: Holder | None = None
+        self._report, self._refused = RateLimited(), RateLimited(_REFUSED_SECONDS)
         # Why nobody gets the disk any more, once there is a reason.
         self._closed = ""
 
@@ -100,7 +65,7 @@ class Handover:
         """
         peer = asked.peer
         try:
-            current = self._claim(asked, hang_up)
+            current = self._claim(asked, own_address, hang_up)
             try:
                 self._hand_over(current, out, own_address)
             except BaseException:
@@ -109,10 +74,9 @@ class Handover:
         except StiefelError as error:
             if not out.untouched:
                 raise
-            status = _status(error)
-            if status != "not yet":  # the client asks again and again, for some seconds
-                say(f"{peer}: {error}" + (f" ({error.hint})" if error.hint else ""))
-            archive.send(out, {"status": status, "reason": str(error), "hint": error.hint}, {})
+            self._say_why(peer, error)
+            answer = {"status": _status(error), "reason": str(error), "hint": error.hint}
+            archive.send(out, answer, {})
 
     def close(self) -> None:
         """End the session, if there is one: nothing is written to the disk after this."""
@@ -127,10 +91,8 @@ class Handover:
         if not self._handing_over.acquire(blocking=False):
             return
         try:
-            current = self._current
-            if current and current.open and current.grant:
-                current.came = current.came or current.grant.connections() > 0
-                current.grant.look_after()
+            if self._current:
+                self._current.look_after()
         except (StiefelError, OSError) as error:
             self._report.say(str(error))
         finally:
@@ -154,17 +116,23 @@ class Handover:
         with self._handing_over:
             # A client that has come meanwhile is told the same, and has maybe got the disk.
             if self._current is None and not ended.is_set():
-                disk.check(self._settings.disk)
+                self._check_disk()
+
+    def _check_disk(self) -> Disk:
+        checked = disk.check(self._settings.disk)
+        for note in _notes(checked):
+            self._report.say(note)
+        return checked
 
     def _wait_for_devices(self, patience: float) -> None:
         disk.wait_for(self._settings.disk, patience, since=self._since)
         disk.wait_for(self._settings.part, patience, since=self._since)
 
-    def _hand_over(self, current: _Current, out: Sealer, own_address: str) -> None:
+    def _hand_over(self, current: Holder, out: Sealer, own_address: str) -> None:
         settings = self._settings
         try:
             self._wait_for_devices(_DISK_SECONDS)
-            checked = disk.check(settings.disk)
+            checked = self._check_disk()
             with disk.boot_folder(settings.part) as folder:
                 kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
                 say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
@@ -176,7 +144,7 @@ class Handover:
                 answer = {"status": "ok", "size": size, **grant.answer()}
                 answer |= {"server": own_address, "sector_size": checked.sector_size}
                 # One, since only of one can it be told which writes are the last ones: one-writer.
-                answer |= {"connections": 1, "swap": settings.swap}
+                answer |= {"connections": 1, "swap": settings.swap, "notes": _notes(checked)}
                 members: dict[str, Path | bytes]
                 members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
                 archive.send(out, answer, members)
@@ -191,7 +159,7 @@ class Handover:
         # Only now the last frame: a client that has a whole archive finds its disk open.
         out.close()
 
-    def _said_goodbye(self, current: _Current) -> bool:
+    def _said_goodbye(self, current: Holder) -> bool:
         """The client is done: close the disk; whether all that it wrote is on the medium."""
         # Not waited for: who has it may be waiting for the end of this thread. It is said again.
         if not self._handing_over.acquire(blocking=False):
@@ -210,8 +178,9 @@ class Handover:
         self.ended()
         return True
 
-    def _claim(self, asked: Asked, hang_up: Callable[[], None]) -> _Current:
-        """Give the disk to `peer`, fencing off a former client that has no use for it any more.
+    def _claim(self, asked: Asked, own_address: str, hang_up: Callable[[], None]) -> Holder:
+        """Give the disk to `peer`, fencing off a former client that has no use for it any more, or
+        is to lose it.
 
         A desktop that asks again has rebooted: whatever held the disk there is gone.
         """
@@ -219,10 +188,7 @@ class Handover:
         with self._ownership():
             former = self._current
             if former and former.peer.identity != peer.identity and not former.is_over():
-                raise Refused(
-                    f"the disk is in use by {former.peer.address}",
-                    hint="if that machine is gone, press Ctrl-Alt-Del on the laptop and try again",
-                )
+                self._have_confirmed(peer, former)
             if former:
                 say(f"{peer}: the former session of {former.peer.address} is ended")
                 try:
@@ -230,10 +196,40 @@ class Handover:
                 except StiefelError as error:
                     self._closed = str(error)
                     raise
-            self._current = _Current(asked, hang_up)
+            self._current = Holder(asked, own_address, hang_up)
             return self._current
 
-    def _release(self, current: _Current) -> None:
+    def _have_confirmed(self, asking: Peer, former: Holder) -> None:
+        """Raises `Refused` as long as nobody at this machine has said that it is to go over."""
+        if self._confirmation.given(asking, former):
+            return
+        holder = former.peer.address
+        situation = [
+            f"{asking} asks for the disk",
+            f"{holder} has it, and {former.situation()}",
+            f"what {holder} has not written yet would be lost, and its OS would stop",
+        ]
+        reason = f"the disk is in use by {holder}"
+        if self._confirmation.ask(asking, former, situation):
+            raise Unconfirmed(
+                reason, hint="the laptop asks whether this desktop may have it: type yes there"
+            )
+        raise Refused(
+            reason, hint="if that machine is gone, press Ctrl-Alt-Del on the laptop and try again"
+        )
+
+    def _say_why(self, peer: Peer, error: StiefelError) -> None:
+        """On this machine's console; but not what has been said, as often as a client asks."""
+        text = f"{peer}: {error}" + (f" ({error.hint})" if error.hint else "")
+        match error:
+            case disk.NotYet() | Unconfirmed():
+                pass
+            case Refused():
+                self._refused.say(text)
+            case _:
+                say(text)
+
+    def _release(self, current: Holder) -> None:
         with self._handing_over:
             if self._current is current:
                 if current.grant:
@@ -253,9 +249,19 @@ class Handover:
             self._handing_over.release()
 
 
+def _notes(checked: Disk) -> list[str]:
+    """What a person should know about the disk, on both machines."""
+    return [
+        f"{device}: was not unmounted; its journal awaits replay, which the laptop's OS will do"
+        for device in checked.unclean
+    ]
+
+
 def _status(error: StiefelError) -> str:
     """What kind of answer an error makes; docs/protocol.md lists them."""
     match error:
+        case Unconfirmed():
+            return "confirm"
         case Refused():
             return "in use"
         case disk.NotYet():

@@ -6,12 +6,15 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from stiefelsystem.interfaces import UP, Interface, wired
 
 _CONF = Path("/proc/sys/net/ipv6/conf")
+# One line for each address: 32 hex digits, the interface's index in hex, and more.
+_ADDRESSES = Path("/proc/net/if_inet6")
 # linux/sockios.h: SIOCGIFFLAGS, SIOCSIFFLAGS.
 _GET_FLAGS = 0x8913
 _SET_FLAGS = 0x8914
@@ -49,3 +52,15 @@ def usable() -> list[Interface]:
         if not interface.up:
             bring_up(interface)
     return [interface for interface in wired() if interface.carrier]
+
+
+def holders(address: str) -> list[int]:
+    """The indices of the interfaces that have this address now, in order."""
+    wanted = socket.inet_pton(socket.AF_INET6, address).hex()
+    return sorted(index for other, index in _addresses() if other == wanted)
+
+
+def _addresses() -> Iterator[tuple[str, int]]:
+    for line in _ADDRESSES.read_text().splitlines():
+        address, index, *_ = line.split()
+        yield address, int(index, 16)

@@ -20,6 +20,7 @@ from stiefelsystem.ramdisk import link
 
 if TYPE_CHECKING:
     from stiefelsystem.discovery import Responder
+    from stiefelsystem.ramdisk.confirmation import Confirmation
     from stiefelsystem.ramdisk.handover import Handover
     from stiefelsystem.ramdisk.life import Life
 
@@ -39,10 +40,12 @@ class Options(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What answers datagrams, what has the disk, and what tells when all of that is over."""
+    """What answers datagrams, what has the disk, what asks at this machine, and what tells when all
+    of that is over."""
 
     responder: Responder
     handover: Handover
+    confirmation: Confirmation
     life: Life
 
 
@@ -59,6 +62,7 @@ def main() -> int:
             # Not for each datagram: whoever sends many would have us do nothing else.
             if (now := time.monotonic()) >= look_at:
                 link.usable()
+                parts.confirmation.listen()
                 parts.handover.look_after()
                 how = parts.life.over()
                 look_at = now + _LOOK_SECONDS
@@ -91,22 +95,25 @@ def _serving(key: bytes, options: Options) -> Iterator[_Parts]:
     from stiefelsystem.discovery import Responder
     from stiefelsystem.messages import Role
     from stiefelsystem.ramdisk import disk, http
+    from stiefelsystem.ramdisk.confirmation import Confirmation
     from stiefelsystem.ramdisk.handover import Handover
     from stiefelsystem.ramdisk.life import Life
     from stiefelsystem.ramdisk.session import Sessions
 
     settings = cmdline.ServerSettings.parse(options.cmdline or cmdline.running())
     sessions = Sessions(keys.subkey(key, keys.SESSION))
-    handover = Handover(settings, options.folder)
+    confirmation = Confirmation()
+    handover = Handover(settings, options.folder, confirmation)
     life = Life(after=settings.after, wait=settings.wait, in_use=handover.in_use)
     handover.ended = life.session_ended
     responder = Responder(Role.SERVER, keys.subkey(key, keys.SERVER), sessions.challenges)
     with ExitStack() as stack:
         stack.callback(handover.close)
+        stack.callback(confirmation.close)
         disk.remove_left_over()
         stack.enter_context(http.serving(sessions, handover, responder))
         stack.enter_context(_preparing(handover))
-        yield _Parts(responder, handover, life)
+        yield _Parts(responder, handover, confirmation, life)
 
 
 @contextmanager

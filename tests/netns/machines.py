@@ -58,7 +58,8 @@ class Machine:
     ) -> Program:
         """The server program, which serves what `/mnt` holds; `more` is on its command line, too.
 
-        Without encryption, since hardly a machine that runs tests has a kernel with WireGuard.
+        Without encryption, since hardly a machine that runs tests has a kernel with WireGuard. Its
+        standard input is what `console` has made, if it was called before.
         """
         words = f"stiefel_bootdisk={disk} stiefel_bootpart={part} stiefel_cmdline=cm9vdD1YIHJv"
         words += f" stiefel_encryption=none {more}"
@@ -105,7 +106,14 @@ class Machine:
 
     def _program(self, side: str, *argv: str) -> Program:
         python = ["python3", "-I", "-u", "-m", f"stiefelsystem.ramdisk.{side}"]
+        if (self.data / "console").exists():
+            python = ["sh", "-c", 'exec "$@" <>/mnt/console', "sh", *python]
         return Program(self.inside(*python, "--key", "/mnt/key", *argv))
+
+    def console(self) -> Path:
+        """A console for the machine's programs; what is written to this file is typed there."""
+        os.mkfifo(self.data / "console")
+        return self.data / "console"
 
 
 class Hub:
@@ -131,15 +139,22 @@ class Hub:
             self.plug_in(machine)
         return machine
 
-    def plug_in(self, machine: Machine, *, switched: bool = True) -> str:
-        """Give a machine its NIC; returns the name of the other end, here at the hub."""
+    def plug_in(self, machine: Machine, *, switched: bool = True, mac: str = "") -> str:
+        """Give a machine its NIC, with this MAC or any; returns the name of the other end, here at
+        the hub."""
         other = f"to{next(_numbers)}"
-        there = ["peer", "name", "eth0", "netns", machine.name]
+        there = ["peer", "name", "eth0", *(["address", mac] if mac else []), "netns", machine.name]
         _ip("-n", self.name, "link", "add", other, "type", "veth", *there)
         if switched:
             _ip("-n", self.name, "link", "set", other, "master", "switch")
         _ip("-n", self.name, "link", "set", other, "up")
         return other
+
+    def pull_out(self, machine: Machine) -> str:
+        """Take its NIC from a machine; returns the MAC that it had."""
+        mac = machine.mac()
+        _ip("-n", machine.name, "link", "delete", "eth0")
+        return mac
 
     def join(self, one: tuple[Machine, str], other: tuple[Machine, str]) -> None:
         """A cable between the NICs of two machines, past the hub; both NICs are made here."""

@@ -77,8 +77,10 @@ class Middle:
 
     def empty_desktop(self) -> None:
         """As if it had got nothing yet."""
-        for name in ("kernel", "initrd", "cmdline", "session"):
+        for name in ("kernel", "initrd", "cmdline"):
             (self.desktop.data / name).unlink()
+        # Who is in the middle, and tries to use the disk, needs the name that it has.
+        (self.desktop.data / "session").rename(self.relay.data / "session")
 
     def desktop_has_nothing(self) -> bool:
         """Whether the desktop has nothing but its key: no files, and no folder for them."""

@@ -135,6 +135,7 @@ def test_all_goes_well(server: Server, tmp_path: Path) -> None:
     ("status", "said", "kind"),
     [
         ("in use", "the laptop refuses: why", StiefelError),
+        ("confirm", "not without a yes: why", fetching.Unconfirmed),
         ("not yet", "the laptop is not ready yet: why", fetching.NotYet),
         ("error", "the laptop cannot serve: why", StiefelError),
         ("of a later version", "the laptop cannot serve: why", StiefelError),
@@ -149,6 +150,31 @@ def test_refusals(
     server.answer = serving(answer, {}, lambda stream: stream)
     error = failure(tmp_path)
     assert (str(error), error.hint, type(error)) == (said, "do this", kind)
+
+
+@pytest.mark.parametrize(
+    ("notes", "shown"),
+    [
+        (["its journal waits"], ["its journal waits"]),
+        (["one", "two"], ["one", "two"]),
+        (["n"] * 100, ["n"] * 8),
+        (["n" * 1000, "\x1b[2J"], ["n" * 200, "?[2J"]),
+        ([], []),
+        ([7, None, {}], ["7", "None", "{}"]),
+        *((one, []) for one in (None, 7, "text", {"a": 1})),
+    ],
+)
+def test_what_the_laptop_has_to_say(
+    server: Server,
+    tmp_path: Path,
+    notes: object,
+    shown: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.answer = serving({"status": "ok", "notes": notes}, FILES, lambda stream: stream)
+    fetch(tmp_path)
+    said = [line for line in capsys.readouterr().err.splitlines() if "the laptop says" in line]
+    assert said == [f"the laptop says: {one}" for one in shown]
 
 
 @pytest.mark.parametrize("cut", [1, 17, 3000])

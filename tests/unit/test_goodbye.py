@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,14 @@ from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, export
+from stiefelsystem.ramdisk.confirmation import Confirmation
 from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.handover import Handover
 from stiefelsystem.ramdisk.session import Asked
+from tests import namespaces
 from tests.namespaces import in_own_network
 from tests.unit.one_link import (
+    CLIENT,
     SECRETS,
     SERVER,
     STRANGER,
@@ -50,7 +56,11 @@ class Laptop:
             cmdline="ro",
             encryption="none",
         )
-        self.handover = Handover(settings, folder)
+        # What is typed at it goes in here; a pipe with nobody at its other end is no console.
+        self.console = folder / "console"
+        os.mkfifo(self.console)
+        self.confirmation = Confirmation(self.console)
+        self.handover = Handover(settings, folder, self.confirmation)
         self.handover.ended = self._ended
         self.ended = 0
 
@@ -147,11 +157,20 @@ def test_a_server_that_has_died(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def kill_servers() -> None:
-    """As if the kernel had, for want of memory; when this returns, they are gone."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in map(int, children.read_text().split()):
-            os.killpg(pid, signal.SIGKILL)
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    """As if the kernel had, for want of memory; when this returns, they are gone, and their ports
+    are free: a connection's process has the one that its parent listens at, too."""
+    for server in children_of("self"):
+        # All that are there: none is made while nobody connects.
+        processes = [os.pidfd_open(pid) for pid in (server, *children_of(server))]
+        os.killpg(server, signal.SIGKILL)
+        for one in processes:
+            assert select.select([one], [], [], 20)[0]
+            os.close(one)
+
+
+def children_of(process: int | str) -> list[int]:
+    folders = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(pid) for file in folders for pid in file.read_text().split()]
 
 
 @in_own_network
@@ -216,4 +235,128 @@ def test_a_farewell_while_the_disk_changes_hands(
     assert not thread.is_alive()
     assert heard.is_set()
     assert laptop.ended == 0
+    laptop.handover.close()
+
+
+def other_desktop(first: Asked) -> Asked:
+    secrets = Secrets(b"1" * 32, b"2" * 32, b"3" * 32, b"4" * 32)
+    return Asked(Peer(STRANGER, 40000, first.peer.ifindex), secrets, None)
+
+
+@in_own_network
+def test_a_live_session_is_taken_over_by_a_yes(
+    laptop: Laptop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = plugged_in()
+    second = other_desktop(first)
+    keyboard = os.open(laptop.console, os.O_RDWR)
+    name = laptop.boot(first, tmp_path / "one")["export"]
+    with connected(first) as connection:
+        assert connection.recv(100)
+        laptop.handover.look_after()
+        answer = laptop.boot(second, tmp_path / "two")
+        assert (answer["status"], answer["reason"]) == (
+            "confirm",
+            f"the disk is in use by {CLIENT}",
+        )
+        assert "type yes" in answer["hint"]
+        assert f"{CLIENT} has it, and uses it right now" in capsys.readouterr().err
+        assert export_size(first, name) == SIZE
+        assert laptop.boot(second, tmp_path / "two")["status"] == "confirm"
+        os.write(keyboard, b"yes\n")
+        laptop.confirmation.listen()
+        # Nothing has happened yet: it may be gone by now.
+        assert export_size(first, name) == SIZE
+        answer = laptop.boot(second, tmp_path / "two")
+        assert answer["status"] == "ok"
+        # The former one is fenced off.
+        with suppress(ConnectionResetError):
+            assert connection.recv(100) == b""
+    assert export_size(second, answer["export"], STRANGER) == SIZE
+    assert export_size(first, name) is None
+    assert laptop.boot(first, tmp_path / "one")["status"] == "confirm", "the yes is used up"
+    laptop.handover.close()
+    os.close(keyboard)
+
+
+@pytest.mark.parametrize("answer", ["no\n", "\n", ""])
+@in_own_network
+def test_a_live_session_stays_without_a_yes(laptop: Laptop, tmp_path: Path, answer: str) -> None:
+    first = plugged_in()
+    second = other_desktop(first)
+    keyboard = os.open(laptop.console, os.O_RDWR)
+    name = laptop.boot(first, tmp_path / "one")["export"]
+    assert laptop.boot(second, tmp_path / "two")["status"] == "confirm"
+    os.write(keyboard, answer.encode())
+    laptop.confirmation.listen()
+    for _ in range(3):
+        told = laptop.boot(second, tmp_path / "two")
+        assert told["status"] == ("in use" if answer else "confirm")
+    assert export_size(first, name) == SIZE
+    laptop.handover.close()
+    os.close(keyboard)
+
+
+def move_adapter(asked: Asked) -> Asked:
+    """The same, with the adapter in another port."""
+    subprocess.run(["ip", "link", "delete", "cable"], check=True)
+    index = namespaces.link("cable", SERVER, CLIENT, STRANGER)
+    assert index != asked.peer.ifindex
+    return asked._replace(peer=asked.peer._replace(ifindex=index))
+
+
+@in_own_network
+def test_the_adapter_is_moved(
+    laptop: Laptop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is there again, under the same name, and the farewell is heard there."""
+    asked = plugged_in()
+    name = laptop.boot(asked, tmp_path / "received")["export"]
+    before = held()
+    for _ in range(2):
+        asked = move_adapter(asked)
+        with pytest.raises(ConnectionRefusedError):
+            connected(asked)
+        laptop.handover.look_after()
+        assert "the adapter is in another port" in capsys.readouterr().err
+        assert export_size(asked, name) == SIZE
+        laptop.handover.look_after()
+        assert "the adapter is in another port" not in capsys.readouterr().err
+        assert held() == before
+    assert say_farewell(asked, SECRETS.end) == SECRETS.ended
+    laptop.handover.close()
+
+
+@in_own_network
+def test_a_desktop_that_reboots_after_the_adapter_was_moved(laptop: Laptop, tmp_path: Path) -> None:
+    """It is still the same one, and needs nobody's yes."""
+    asked = plugged_in()
+    laptop.boot(asked, tmp_path / "received")
+    with connected(asked):
+        laptop.handover.look_after()
+    asked = move_adapter(asked)
+    laptop.handover.look_after()
+    answer = laptop.boot(asked, tmp_path / "again")
+    assert answer["status"] == "ok"
+    assert export_size(asked, answer["export"]) == SIZE
+    laptop.handover.close()
+
+
+@in_own_network
+def test_an_adapter_that_is_out(
+    laptop: Laptop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can be done, and nothing is said, until it is back."""
+    asked = plugged_in()
+    name = laptop.boot(asked, tmp_path / "received")["export"]
+    subprocess.run(["ip", "link", "delete", "cable"], check=True)
+    kill_servers()
+    capsys.readouterr()
+    for _ in range(3):
+        laptop.handover.look_after()
+    assert capsys.readouterr().err == ""
+    index = namespaces.link("cable", SERVER, CLIENT, STRANGER)
+    asked = asked._replace(peer=asked.peer._replace(ifindex=index))
+    laptop.handover.look_after()
+    assert export_size(asked, name) == SIZE
     laptop.handover.close()

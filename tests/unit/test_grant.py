@@ -68,6 +68,27 @@ def test_a_disk_for_one_client(disk: Disk, tmp_path: Path) -> None:
     grant.close()
 
 
+@pytest.mark.parametrize("discards", [True, False])
+@in_own_network
+def test_trim_where_the_disk_can(disk: Disk, tmp_path: Path, discards: bool) -> None:
+    """Another one would be asked to write zeros in the place of what is not needed any more."""
+    asked = plugged_in()
+    grant = Grant(asked, SERVER, encrypted=False)
+    grant.open(disk._replace(discards=discards), tmp_path, lambda: True)
+    config = (tmp_path / "nbd-server.conf").read_text().splitlines()
+    assert f"trim = {'true' if discards else 'false'}" in config
+    assert "flush = true" in config
+    grant.close()
+
+
+@in_own_network
+def test_what_no_encryption_means_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = plugged_in()
+    Grant(asked, SERVER, encrypted=False).close()
+    said = capsys.readouterr().err
+    assert "NOT encrypted: who is on this cable can read and change the disk" in said
+
+
 @in_own_network
 def test_each_session_has_another_name(disk: Disk, tmp_path: Path) -> None:
     """So a client that goes on from a former one finds nothing to write to."""
@@ -130,7 +151,12 @@ def wireguard(refuses: bool) -> Callable[..., bytes]:
 
 
 @in_own_network
-def test_a_disk_in_a_tunnel(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_in_a_tunnel(
+    disk: Disk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     asked = plugged_in()._replace(tunnel=b"P" * 32)
     monkeypatch.setattr(tunnel, "_KIND", b"bridge")
     monkeypatch.setattr(netlink, "generic", wireguard(refuses=False))
@@ -144,6 +170,11 @@ def test_a_disk_in_a_tunnel(disk: Disk, tmp_path: Path, monkeypatch: pytest.Monk
         export_size(asked, answer["export"])  # past the tunnel
     listen = (tmp_path / "nbd-server.conf").read_text().split("\n")[1]
     assert listen == "listenaddr = fe80::1%stiefeltun"
+    # Whatever becomes of the adapter: the tunnel's end stays where it is.
+    capsys.readouterr()
+    grant.look_after(asked.peer.ifindex + 1)
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "nbd-server.conf").read_text().split("\n")[1] == listen
     grant.close()
     assert "stiefeltun" not in {name for _, name in socket.if_nameindex()}
 

@@ -15,6 +15,7 @@ from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, disk
 from stiefelsystem.ramdisk import handover as handing_over
+from stiefelsystem.ramdisk.confirmation import Confirmation
 from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.handover import Handover
 from stiefelsystem.ramdisk.session import Asked
@@ -38,7 +39,7 @@ def handover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handover:
         cmdline="ro",
         encryption="none",
     )
-    return Handover(settings, tmp_path)
+    return Handover(settings, tmp_path, Confirmation(Path("/dev/null")))
 
 
 def drivers_have_had_their_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,10 +42,19 @@ with open("/run/ramdisk", "w+b") as out:
 """
 
 
-def hardware(
-    laptop: Laptop, image: Path, disk: Path, folder: Path, ramdisk: Path
-) -> list[Hardware]:
-    """The laptop, which serves from the beginning, and the desktop."""
+@contextmanager
+def both(parts: tuple[Path, Laptop], disk: Path) -> Iterator[tuple[VirtualMachine, VirtualMachine]]:
+    """A laptop that serves from the beginning, and a desktop; the disk is made anew for them."""
+    image, laptop = parts
+    subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
+    with vm.whole_ramdisk(image) as ramdisk:
+        one, other = _hardware(laptop, image, disk, ramdisk)
+        folder = disk.parent
+        with VirtualMachine(one, folder) as server, VirtualMachine(other, folder) as desktop:
+            yield server, desktop
+
+
+def _hardware(laptop: Laptop, image: Path, disk: Path, ramdisk: Path) -> list[Hardware]:
     settings = ServerSettings(
         disk=Path("/dev/vda"),
         part=Path("/dev/vda1"),
@@ -52,7 +63,7 @@ def hardware(
         cmdline=laptop.cmdline,
         after="wait",
     )
-    cable = vm.cable(folder, "server", "client")
+    cable = vm.cable(disk.parent, "server", "client")
     sides = (
         ("server", f"{cmdline.SERVER_UNIT} {settings.words()}", "2", disk),
         ("client", cmdline.CLIENT_UNIT, "3", None),
@@ -123,27 +134,24 @@ def parts() -> tuple[Path, Laptop]:
 
 
 def test_two_sessions(parts: tuple[Path, Laptop], tmp_path: Path) -> None:
-    image, laptop = parts
     disk = tmp_path / "disk.img"
-    subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
-    with vm.whole_ramdisk(image) as ramdisk:
-        one, other = hardware(laptop, image, disk, tmp_path, ramdisk)
-        with VirtualMachine(one, tmp_path) as server, VirtualMachine(other, tmp_path) as desktop:
-            log_in(desktop)
-            look_around(desktop)
-            ask(desktop, "echo first >/root/twice")
-            desktop.type(f"python3 - <<'END'\n{_LOAD}END\n")
-            desktop.type("systemctl kexec\n")
-            server.wait_for(_ENDED, _SECONDS)
+    with both(parts, disk) as (server, desktop):
+        log_in(desktop)
+        look_around(desktop)
+        ask(desktop, "echo first >/root/twice")
+        desktop.type(f"python3 - <<'END'\n{_LOAD}END\n")
+        desktop.type("systemctl kexec\n")
+        server.wait_for(_ENDED, _SECONDS)
 
-            at, seen = server.position, desktop.position
-            desktop.wait_for("the laptop serves on", _SECONDS, after=seen)
-            log_in(desktop, after=seen)
-            assert ask(desktop, "cat /root/twice") == "first"
-            ask(desktop, "echo second >>/root/twice")
-            desktop.type("systemctl reboot\n")
-            desktop.wait_until_off(_SECONDS)
-            server.wait_for(_ENDED, _SECONDS, after=at)
-            server.press_ctrl_alt_delete()
-            server.wait_until_off(_SECONDS)
+        at, seen = server.position, desktop.position
+        desktop.wait_for("the laptop serves on", _SECONDS, after=seen)
+        log_in(desktop, after=seen)
+        assert ask(desktop, "cat /root/twice") == "first"
+        ask(desktop, "echo second >>/root/twice")
+        desktop.type("systemctl reboot\n")
+        desktop.wait_until_off(_SECONDS)
+        server.wait_for(_ENDED, _SECONDS, after=at)
+        server.press_ctrl_alt_delete()
+        server.wait_until_off(_SECONDS)
     verify(disk, "first\nsecond\n")
+    disk.unlink()
