@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from stiefelsystem import cmdline, cpio
-from stiefelsystem.host import pack
-from stiefelsystem.host.vm import Hardware, VirtualMachine
+from bench import alone
+from stiefelsystem import cmdline
+from stiefelsystem.host.vm import VirtualMachine
 
 REPO = Path(__file__).resolve().parents[1]
 PLAIN = "modules: [system-debian]\nboot: {disk: /dev/vda}\n"
@@ -84,25 +84,11 @@ def build(checkout: Path, folder: Path, config: str, mirror: list[str]) -> float
 
 def boot(image: Path, folder: Path, words: str, proof: str) -> float:
     """Seconds from a virtual machine's power-on to a line on its console."""
-    whole = folder / "whole"
-    shutil.copy(image, whole)
-    with whole.open("r+b") as file:
-        cpio.append(file, pack.secrets_of(image).read_bytes())
-    disk = folder / "disk"
-    disk.write_bytes(bytes(64 << 20))
-    hardware = Hardware(
-        name="measured",
-        kernel=pack.kernel_of(image),
-        initrd=whole,
-        cmdline=f"{words} console=ttyS0 quiet",
-        mac="52:54:00:00:00:31",
-        cable=(folder / "cable", folder / "nobody"),
-        disk=disk,
-    )
-    started = time.monotonic()
-    with VirtualMachine(hardware, folder) as machine:
-        machine.wait_for(proof, _PATIENCE)
-        return time.monotonic() - started
+    with alone.machine(image, f"{words} console=ttyS0 quiet", folder) as hardware:
+        started = time.monotonic()
+        with VirtualMachine(hardware, folder) as machine:
+            machine.wait_for(proof, _PATIENCE)
+            return time.monotonic() - started
 
 
 if __name__ == "__main__":

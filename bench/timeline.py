@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import alone
 from bench.build import SIDES
-from stiefelsystem.host import pack, vm
 from stiefelsystem.host.vm import Hardware, VirtualMachine
 from tests import builds
 
@@ -33,23 +33,11 @@ def main() -> None:
     parser.add_argument("side", nargs="?", choices=sorted(SIDES), default="client")
     side = parser.parse_args().side
     image = builds.ramdisk()
-    with (
-        tempfile.TemporaryDirectory(prefix="stiefel-bench-") as name,
-        vm.whole_ramdisk(image) as ramdisk,
-    ):
+    with tempfile.TemporaryDirectory(prefix="stiefel-bench-") as name:
         folder = Path(name)
-        disk = folder / "disk"
-        disk.write_bytes(bytes(64 << 20))
-        hardware = Hardware(
-            name=side,
-            kernel=pack.kernel_of(image),
-            initrd=ramdisk,
-            cmdline=f"{SIDES[side][0]} {_WORDS}",
-            mac="52:54:00:00:00:31",
-            cable=(folder / "cable", folder / "nobody"),
-            disk=disk,
-        )
-        times = watch(hardware, folder)
+        words = f"{SIDES[side][0]} {_WORDS}"
+        with alone.machine(image, words, folder, name=side) as hardware:
+            times = watch(hardware, folder)
     print(chart(times))
 
 

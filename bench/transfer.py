@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from bench.figures import CLOCK_TICKS, medians, processor_seconds, share_of_others, table
 from stiefelsystem.console import StiefelError, run_main, say
 from stiefelsystem.run import run
 from tests import builds, images
@@ -36,7 +36,6 @@ _REFERENCE_PORT = 4645
 _SAMPLE_SECONDS = 0.01
 _LINK_SECONDS = 10.0
 _PATIENCE = 120.0
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 # For the ramdisk's Python: AES itself, in place, and then by way of the frames. Prints what it is,
 # seconds, and CPU seconds, for each.
 _SEAL = """
@@ -149,14 +148,7 @@ def memory(pid: int, field: str) -> float:
 def cpu_seconds(pid: int) -> float:
     """What a process and its children that have ended took (proc_pid_stat(5): 14 to 17)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / _CLOCK_TICKS
-
-
-def processor_seconds() -> tuple[float, float]:
-    """What all programs of this machine have taken, and what this one and those it started have
-    (proc_stat(5): user, nice, system)."""
-    fields = Path("/proc/stat").read_text().split()[1:4]
-    return sum(map(int, fields)) / _CLOCK_TICKS, sum(os.times()[:4])
+    return sum(map(int, fields[11:15])) / CLOCK_TICKS
 
 
 def main() -> int:
@@ -177,13 +169,7 @@ def main() -> int:
         print(f"{args.megabytes} MB, both sides on {os.cpu_count()} cores, median of {args.runs}")
         for report in (bench.over_links, bench.alone, bench.sealing):
             before = processor_seconds()
-            print(f"\n{report()}")
-            every, ours = (
-                now - then for now, then in zip(processor_seconds(), before, strict=True)
-            )
-            print(
-                f"(other programs had {1 - ours / every:.0%} of what the processor did)", flush=True
-            )
+            print(f"\n{report()}\n{share_of_others(before)}", flush=True)
     return 0
 
 
@@ -370,21 +356,6 @@ def wait_for_address(machine: Machine) -> None:
         if time.monotonic() > deadline:
             raise StiefelError(f"{machine.name} got no address in {_LINK_SECONDS:.0f} s")
         time.sleep(_SAMPLE_SECONDS)
-
-
-def medians(runs: Iterable[Sequence[float]]) -> list[float]:
-    """The median of each figure of several runs."""
-    return [statistics.median(figures) for figures in zip(*runs, strict=True)]
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines: the first column to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *figures in rows:
-        right = [f"{cell:>{width}}" for cell, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *right]))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@
 
 /* The kernel asks again after 1 s. When a cable is back, a new attempt is faster than its third. */
 #define CONNECT_MS 2000
-#define HANDSHAKE_MS 5000
+/* nbd-server takes seconds to be ready on a slow machine, and who is there before ends the others. */
+#define HANDSHAKE_MS 10000
 
 /* A connection on which nothing was acknowledged for so long is dead, in ms. TCP alone would try for
  * many minutes, and less and less often. */

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TextIO
 
 from stiefelsystem import cpio
 from stiefelsystem.console import StiefelError
@@ -47,7 +48,9 @@ class Hardware:
     cmdline: str
     mac: str
     cable: tuple[Path, Path]  # the sockets of its own end, and of the other
-    disk: Path | None = None
+    second: tuple[Path, Path] | None = None  # another cable, in a NIC of its own
+    disk: Path | str | None = None  # an image, or the URI of an NBD server
+    sector: int = 512  # the disk's logical ones, in bytes
     memory: int = 1536  # MiB
     graphical: bool = False
 
@@ -85,15 +88,16 @@ def qemu_command(
 
     The cable is a pair of datagram sockets: no bridge, no root, and each end may come and go.
     """
-    own, other = map(_escaped, hardware.cable)
-    ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
     command = [_qemu(), "-name", hardware.name, "-nodefaults", "-no-reboot"]
     command += [*accelerator(hardware.kernel), "-cpu", "max"]
     command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
-    command += ["-netdev", f"dgram,id=cable,{ends}"]
-    command += ["-device", f"virtio-net-pci,netdev=cable,mac={hardware.mac}"]
+    command += _nic("", hardware.cable, hardware.mac)
+    if hardware.second:
+        command += _nic("2", hardware.second, _second(hardware.mac))
     if hardware.disk:
-        command += ["-drive", f"file={_escaped(hardware.disk)},format=raw,if=virtio,discard=unmap"]
+        drive = f"file={_escaped(hardware.disk)},format=raw,if=none,id=disk,discard=unmap"
+        sector = f"logical_block_size={hardware.sector},physical_block_size={hardware.sector}"
+        command += ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk,{sector}"]
     command += ["-kernel", str(hardware.kernel), "-initrd", str(hardware.initrd)]
     words = _TCG_WORDS if "kvm" not in command else ""
     command += ["-append", f"{hardware.cmdline} {words}".strip(), "-serial", serial]
@@ -103,7 +107,20 @@ def qemu_command(
     return command
 
 
-def _escaped(path: Path) -> str:
+def _nic(number: str, cable: tuple[Path, Path], mac: str) -> list[str]:
+    """The options for a NIC called nic, or nic2, and the cable in it."""
+    own, other = map(_escaped, cable)
+    ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
+    device = f"virtio-net-pci,id=nic{number},netdev=cable{number},mac={mac}"
+    return ["-netdev", f"dgram,id=cable{number},{ends}", "-device", device]
+
+
+def _second(mac: str) -> str:
+    """The second NIC's MAC, made of the first one's."""
+    return f"{mac[:-2]}{int(mac[-2:], 16) ^ 0x80:02x}"
+
+
+def _escaped(path: Path | str) -> str:
     """A path as it stands among an option's values, where a comma ends one."""
     return str(path).replace(",", ",,")
 
@@ -121,10 +138,12 @@ class VirtualMachine:
     """A running VM. Leaving the `with` block ends it, however."""
 
     def __init__(self, hardware: Hardware, folder: Path) -> None:
-        self.name = hardware.name
+        self.name, self.hardware = hardware.name, hardware
         self.log = folder / f"{hardware.name}.log"
         self._control = folder / f"{hardware.name}.qmp"
-        self._sockets = (self._control, hardware.cable[0])
+        self._sockets = [self._control, hardware.cable[0]]
+        if hardware.second:
+            self._sockets.append(hardware.second[0])
         self._remove_sockets()
         self._log = self.log.open("wb")
         self._seen = bytearray()
@@ -210,16 +229,27 @@ class VirtualMachine:
         A VM is off then, since QEMU runs with -no-reboot.
         """
         keys = [{"type": "qcode", "data": name} for name in ("ctrl", "alt", "delete")]
-        pressed = {"execute": "send-key", "arguments": {"keys": keys}}
+        self.order("send-key", keys=keys)
+
+    def order(self, command: str, **arguments: Any) -> Any:
+        """Have QEMU obey a command of its QMP, and return what it answers.
+
+        Raises `StiefelError` if it does not obey.
+        """
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(_SETTLE)
             control.connect(str(self._control))
             with control.makefile("rw", encoding="utf-8") as stream:
                 stream.readline()  # the greeting
-                for command in ({"execute": "qmp_capabilities"}, pressed):
-                    stream.write(json.dumps(command) + "\n")
-                    stream.flush()
-                    stream.readline()
+                _obey(stream, {"execute": "qmp_capabilities"})
+                answer = _obey(stream, {"execute": command, "arguments": arguments})
+        if "return" not in answer:
+            raise StiefelError(f"QEMU does not obey {command} {arguments}: {answer.get('error')}")
+        return answer["return"]
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send QEMU a signal: SIGKILL is a power cut."""
+        self._process.send_signal(number)
 
     def wait_until_off(self, seconds: float) -> None:
         """Wait until the machine has switched itself off. Raises `StiefelError` if it does not."""
@@ -257,6 +287,17 @@ class VirtualMachine:
         return lines[-1].strip() if lines else "none"
 
 
+def _obey(stream: TextIO, command: dict[str, Any]) -> dict[str, Any]:
+    """Send a command of QMP, and read its answer; what QEMU tells unasked is passed over."""
+    stream.write(json.dumps(command) + "\n")
+    stream.flush()
+    for line in stream:
+        answer: dict[str, Any] = json.loads(line)
+        if "event" not in answer:
+            return answer
+    return {"error": "it has hung up"}
+
+
 def cable(folder: Path, one: str, other: str) -> dict[str, tuple[Path, Path]]:
     """A cable between two machines: for each, the socket of its own end and of the other."""
     first, second = (folder / f"{name}.cable" for name in (one, other))
@@ -264,8 +305,8 @@ def cable(folder: Path, one: str, other: str) -> dict[str, tuple[Path, Path]]:
 
 
 @contextlib.contextmanager
-def whole_ramdisk(image: Path) -> Iterator[Path]:
-    """The ramdisk with its secrets as one file, which QEMU wants.
+def whole_ramdisk(image: Path, *more: bytes) -> Iterator[Path]:
+    """The ramdisk with its secrets, and `more` archives, as one file, which QEMU wants.
 
     It lies in memory, under a name that is gone with this process, however that ends.
     """
@@ -273,7 +314,8 @@ def whole_ramdisk(image: Path) -> Iterator[Path]:
         try:
             with image.open("rb") as packed:
                 shutil.copyfileobj(packed, file)
-            cpio.append(file, secrets_of(image).read_bytes())
+            for archive in (secrets_of(image).read_bytes(), *more):
+                cpio.append(file, archive)
         except FileNotFoundError as error:
             raise StiefelError(
                 f"there is no ramdisk: {error.filename} is missing", hint="run ./create-initrd-cpio"
