@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.faults import assert_all_is_there, assert_nothing_is_damaged, session
+from tests.vm.faults import assert_all_is_there, assert_holds, assert_nothing_is_damaged, session
 from tests.vm.power import begins_with, powered
 from tests.vm.wire import teller, wire
 
@@ -49,16 +49,18 @@ def test_faults_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_many_power_cuts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each time, a desktop finds all that the former ones were promised, and writes on."""
+    """What a cut would leave is copied while all goes on: the disk without its server's cache."""
     tell = teller(capsys)
-    with wire(tmp_path, table="dos", sector=512, root="xfs") as machines:
-        promised: dict[str, int] = {}
+    with (
+        wire(tmp_path, table="dos", sector=512, root="xfs") as machines,
+        powered(machines, tell) as power,
+    ):
+        power.on("desktop")
+        desktop = power.desktop("desktop")
+        begins_with(desktop)
         for number in range(1, _POWER_CUTS + 1):
-            with powered(machines, tell) as power:
-                power.on("desktop")
-                desktop = power.desktop("desktop")
-                begun = begins_with(desktop)
-                assert all(begun[kind] > last for kind, last in promised.items()), number
-                promised = power.cut(desktop)
-                assert_nothing_is_damaged(desktop)
-        assert_all_is_there(machines, desktop)
+            copy = tmp_path / "copy.img"
+            promised = power.copy_as_cut(desktop, copy)
+            assert_holds(machines.with_disk(copy), promised)
+            tell(f"power cut {number}: {promised}")
+        assert_nothing_is_damaged(desktop)

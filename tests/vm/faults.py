@@ -134,9 +134,14 @@ def assert_nothing_is_damaged(desktop: VirtualMachine) -> None:
 
 def assert_all_is_there(wire: Wire, *desktops: VirtualMachine) -> None:
     """Every record that any of them was told to be on the medium is on the laptop's disk."""
+    assert_holds(wire, *(acknowledged(desktop) for desktop in desktops))
+
+
+def assert_holds(wire: Wire, *promised: dict[str, int]) -> None:
+    """The disk holds these records and all before them, and its filesystems are in order."""
     held = wire.held()
-    for desktop in desktops:
-        for kind, last in acknowledged(desktop).items():
+    for one in promised:
+        for kind, last in one.items():
             assert held[kind] > last, (
                 f"{kind} holds {held[kind]} records, but record {last} was acknowledged"
             )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from stiefelsystem.host.vm import VirtualMachine
 from tests.vm.faults import wait_for_session
@@ -47,15 +50,31 @@ class Power:
         (disk,) = self._laptop.order("query-blockstats")
         return int(disk["stats"]["wr_operations"] + disk["stats"]["unmap_operations"])
 
+    def copy_as_cut(self, desktop: VirtualMachine, copy: Path) -> dict[str, int]:
+        """Make a copy of the disk as a power cut at a random moment would leave it, while all goes
+        on; what had been acknowledged to the desktop at that moment."""
+        self._wait_for_the_moment(desktop)
+        self._disk.send_signal(signal.SIGSTOP)
+        try:
+            # What was acknowledged, and is still on its way to the console.
+            time.sleep(1)
+            promised = acknowledged(desktop)
+            subprocess.run(["cp", "--sparse=always", self.wire.disk.image, copy], check=True)
+        finally:
+            self._disk.send_signal(signal.SIGCONT)
+        return promised
+
     def cut(self, desktop: VirtualMachine) -> dict[str, int]:
         """Switch the laptop off while a desktop writes; what had been acknowledged to that."""
+        self._wait_for_the_moment(desktop)
+        cut_power(self._laptop, self._disk)
+        time.sleep(1)  # as above
+        return acknowledged(desktop)
+
+    def _wait_for_the_moment(self, desktop: VirtualMachine) -> None:
         time.sleep(self.chance.uniform(*_WRITE_SECONDS))
         wait_for_writes(desktop, SECONDS, after=desktop.position)
         time.sleep(self.chance.uniform(*_MOMENT_SECONDS))
-        cut_power(self._laptop, self._disk)
-        # What was acknowledged, and is still on its way to the console.
-        time.sleep(1)
-        return acknowledged(desktop)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +110,10 @@ class Wire:
             cable=self._cable(name)[name],
             memory=1024,
         )
+
+    def with_disk(self, image: Path) -> Wire:
+        """The same with a copy of the disk."""
+        return replace(self, disk=replace(self.disk, image=image))
 
     def held(self) -> dict[str, int]:
         """How many records each filesystem of the image holds, after its journal was replayed.
