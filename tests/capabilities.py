@@ -43,7 +43,9 @@ def as_root_of_a_namespace(*kinds: str) -> list[str]:
     """The argv before that of a program which is to be root in namespaces of its own, of these
     kinds (unshare(1)): `--mount`, `--net`."""
     require_tools("unshare")
-    command = ["unshare", "--user", "--map-root-user", *kinds, "--"]
+    # Who is root already needs no namespace for that; and in a chroot there is none to be had.
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *user, *kinds, "--"]
     tried = subprocess.run([*command, "true"], check=False, capture_output=True)
-    require(tried.returncode == 0, f"cannot make user namespaces: {tried.stderr.decode()}")
+    require(tried.returncode == 0, f"cannot make namespaces: {tried.stderr.decode()}")
     return command
