@@ -31,7 +31,7 @@ def test_faults_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
     seed = int.from_bytes(os.urandom(4))
     tell(f"seed {seed}")
     chance = random.Random(seed)
-    with wire(tmp_path, table="gpt", sector=4096, root="btrfs") as machines:
+    with wire(tmp_path, table="gpt", sector=4096, root="btrfs", ear=True) as machines:
         with session(machines, tell) as one:
             faults = (
                 lambda: one.cable_out(chance.uniform(0.1, 30)),

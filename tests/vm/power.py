@@ -45,6 +45,12 @@ class Power:
         """Switch a desktop on."""
         return self.stack.enter_context(VirtualMachine(self.wire.desktop(name), self.wire.folder))
 
+    def say_yes(self) -> None:
+        """Type what the laptop asks for before another desktop gets the disk."""
+        self._laptop.wait_for("type yes and Enter here", SECONDS)
+        self._laptop.type("yes\n")
+        self._laptop.wait_for("confirmed: it gets the disk", SECONDS)
+
     def writes(self) -> int:
         """How many requests have changed the laptop's disk since it is on."""
         (disk,) = self._laptop.order("query-blockstats")

@@ -23,7 +23,7 @@ def test_the_session_survives_what_happens_to_its_link(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Meanwhile, the target's clock is 12 hours ahead, and then set back."""
-    with wire(tmp_path, table="gpt", sector=4096, root="xfs") as machines:
+    with wire(tmp_path, table="gpt", sector=4096, root="xfs", ear=True) as machines:
         with session(machines, teller(capsys)) as one:
             one.set_clock(_HOURS)
             ahead = time.monotonic()

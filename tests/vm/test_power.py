@@ -1,4 +1,4 @@
-"""The laptop's power is cut twice, each time while a desktop writes to its disk."""
+"""A disk changes hands by a yes on the laptop, and by power cuts while a desktop writes to it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.host.vm import VirtualMachine
 from tests.vm.faults import assert_all_is_there, assert_nothing_is_damaged
-from tests.vm.power import begins_with, powered
-from tests.vm.wire import SECONDS, acknowledged, teller, wire
+from tests.vm.power import Power, begins_with, powered
+from tests.vm.wire import SECONDS, acknowledged, teller, wait_for_writes, wire
+
+_FORGOTTEN = "the laptop does not answer, though the cable has a signal"
+
+
+def take_over(power: Power, first: VirtualMachine, name: str) -> VirtualMachine:
+    """Switch another desktop on while the first one has the disk, and have it get that."""
+    second = power.desktop(name)
+    second.wait_for("not without a yes: the disk is in use by", SECONDS)
+    wait_for_writes(first, SECONDS, after=first.position)
+    power.say_yes()
+    begun = begins_with(second)
+    promised = acknowledged(first)
+    assert all(begun[kind] > last for kind, last in promised.items()), (begun, promised)
+    return second
 
 
 def test_what_was_acknowledged_outlives_power_cuts(
@@ -24,18 +39,20 @@ def test_what_was_acknowledged_outlives_power_cuts(
         power.on("first", "second")
         first = power.desktop("first")
         begins_with(first)
-        promised = power.cut(first)
-        power.on("first", "second")
+        second = take_over(power, first, "second")
+        promised = power.cut(second)
+        power.on("second", "third")
         since = time.monotonic()
-        second = power.desktop("second")
-        second.wait_for("received and verified kernel and initrd", SECONDS)
+        third = power.desktop("third")
+        third.wait_for("received and verified kernel and initrd", SECONDS)
         assert power.writes() == 0
         tell(f"the former desktop has written nothing in {time.monotonic() - since:.0f} s")
-        begun = begins_with(second)
+        begun = begins_with(third)
         assert power.writes() > 0  # which would have been seen before, too
         assert all(begun[kind] > last for kind, last in promised.items()), (begun, promised)
-        first.wait_for("the laptop does not answer, though the cable has a signal", SECONDS)
-        assert acknowledged(first) == promised
-        power.cut(second)
-        assert_nothing_is_damaged(second)
-        assert_all_is_there(machines, first, second)
+        second.wait_for(_FORGOTTEN, SECONDS)
+        assert acknowledged(second) == promised
+        power.cut(third)
+        for desktop in (first, second, third):
+            assert_nothing_is_damaged(desktop)
+        assert_all_is_there(machines, first, second, third)

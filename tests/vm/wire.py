@@ -26,8 +26,8 @@ SECONDS = 300.0
 _CONSOLE = "console=ttyS0 quiet panic=1 oops=panic"
 _SOCKET_SECONDS = 10.0
 
-# On the laptop, an ear on the console. Whoever is the leader of nbd-server's processes listens; the
-# others have a connection each.
+# On the laptop, an ear on the console, which has what is typed for itself. Whoever is the leader of
+# nbd-server's processes listens; the others have a connection each.
 _EAR = """\
 [Unit]
 DefaultDependencies=no
@@ -141,8 +141,8 @@ class Wire:
 
 
 @contextmanager
-def wire(folder: Path, *, table: str, sector: int, root: str) -> Iterator[Wire]:
-    """Have a small disk of this kind, see `small.make`, and the ramdisk with an ear.
+def wire(folder: Path, *, table: str, sector: int, root: str, ear: bool = False) -> Iterator[Wire]:
+    """Have a small disk of this kind, see `small.make`, and the ramdisk, maybe with an ear.
 
     If the block fails, all consoles' logs are printed.
     """
@@ -151,7 +151,7 @@ def wire(folder: Path, *, table: str, sector: int, root: str) -> Iterator[Wire]:
     settings, laptop = builds.virtual_laptop()
     disk = small.make(folder, laptop, table=table, sector=sector, root=root)
     try:
-        with vm.whole_ramdisk(settings.paths.cpio, EAR) as ramdisk:
+        with vm.whole_ramdisk(settings.paths.cpio, *([EAR] if ear else [])) as ramdisk:
             yield Wire(folder, disk, settings.paths.cpio, ramdisk)
     except BaseException:
         for log in sorted(folder.glob("*.log")):
