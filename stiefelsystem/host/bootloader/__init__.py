@@ -1,0 +1,1 @@
+"""What the laptop's boot loader boots by default: kernel, initrd and command line."""
