@@ -3,8 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from stiefelsystem.console import say
+
+
+def can_ask() -> bool:
+    """Whether there is a terminal to ask on."""
+    return sys.stdin.isatty()
+
+
+def choose(question: str, choices: Sequence[str]) -> str:
+    """One of `choices`, whose first letters differ; asks until there is an answer.
+
+    The last one is the answer of who types Ctrl-C or ends the input.
+    """
+    shown = ", ".join(f"[{choice[0]}]{choice[1:]}" for choice in choices)
+    while True:
+        try:
+            print(f"{question} {shown}: ", end="", file=sys.stderr, flush=True)
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            answer = ""
+        if not answer:
+            print(file=sys.stderr)
+            return choices[-1]
+        for choice in choices:
+            if answer.strip().lower() in (choice, choice[0]):
+                return choice
 
 
 def ask(what: str, *, assume_yes: bool) -> bool:
@@ -12,7 +38,8 @@ def ask(what: str, *, assume_yes: bool) -> bool:
     if assume_yes:
         say(what)
         return True
-    if not sys.stdin.isatty():
+    if not can_ask():
         say(f"{what} -- not done: no terminal to ask on (--yes answers for scripts)")
         return False
-    return input(f"{what}\n  do it? [y/N] ").strip().lower() in ("y", "yes")
+    say(what)
+    return choose("  do it?", ("yes", "no")) == "yes"

@@ -1,0 +1,252 @@
+"""Taking back what the record tells of: the last step first, each one shown and asked."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stiefelsystem.console import StiefelError, say, warn
+from stiefelsystem.host import consent
+from stiefelsystem.host.setup import diff, door
+from stiefelsystem.host.setup.record import Record, Recorded, Touched
+from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.states import ABSENT, FILE, FOLDER, State, look
+
+YES, RESTORE, KEEP, SKIP, ABORT = "yes", "restore", "keep", "skip", "abort"
+_SECONDS = 3600.0
+
+
+class _StoppedError(Exception):
+    """The user wants no more."""
+
+
+def undo(
+    *,
+    root: Root,
+    yes: bool = False,
+    dry_run: bool = False,
+    installed: Callable[[str], bool] = lambda _: True,
+) -> bool:
+    """Take back all that is recorded, and then the record; returns whether nothing is left of it.
+
+    `keep` leaves a thing as it is for good; `skip` for this time, together with what it needs.
+    `yes` never decides about a file that was changed since we left it: that is skipped.
+    `installed` tells of a package by its name.
+    What was interrupted is continued by another call. Raises `StiefelError` as `execute` does.
+    """
+    with Record.open(root, writable=not dry_run) as record:
+        if not record.exists:
+            say(f"nothing to take back: there is no record in {record.folder}")
+            return True
+        if record.steps and not (yes or dry_run or consent.can_ask()):
+            raise StiefelError(
+                f"nothing is taken back: {len(record.steps)} steps are to be asked, and there is "
+                "no terminal",
+                hint="--dry-run shows them, --yes answers yes to all",
+            )
+        try:
+            return _Undo(root, record, yes=yes, dry_run=dry_run, installed=installed).run()
+        except _StoppedError:
+            say("stopped; run it again with --uninstall to go on")
+            return False
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A path that is not what it was, as it is now."""
+
+    path: str
+    now: State
+    content: bytes
+    touched: Touched
+
+    @property
+    def is_ours(self) -> bool:
+        return any(self.now.like(left) for left in self.touched.left)
+
+
+class _Undo:
+    """One run backwards."""
+
+    def __init__(
+        self,
+        root: Root,
+        record: Record,
+        *,
+        yes: bool,
+        dry_run: bool,
+        installed: Callable[[str], bool],
+    ) -> None:
+        self._root = root
+        self._record = record
+        self._yes = yes
+        self._dry_run = dry_run
+        self._installed = installed
+        self._stays: list[Recorded] = []
+
+    def run(self) -> bool:
+        for step in _backwards(self._record):
+            if users := [other.id for other in self._stays if step.id in other.needs]:
+                say(f"{step.id}: {step.purpose}: stays, {', '.join(users)} needs it")
+                gone = False
+            else:
+                gone = self._step(step)
+            if not gone:
+                self._stays.append(step)
+            elif not self._dry_run and not (self._stays and _is_again(step)):
+                # What is made again will have to be so again when the rest goes, too.
+                self._record.undone(step.id)
+        if self._dry_run:
+            return True
+        self._remove_folders()
+        if self._stays:
+            names = ", ".join(step.id for step in self._stays)
+            say(f"not taken back: {names}; run it again with --uninstall for that")
+            return False
+        self._record.remove()
+        say("everything is taken back")
+        return True
+
+    def _step(self, step: Recorded) -> bool:
+        """Take one step back; whether it is to be forgotten now."""
+        paths = list(self._paths(step))
+        ours = [path for path in paths if path.is_ours]
+        commands = self._commands(step)
+        if paths or commands:
+            say(f"{step.id}: {step.purpose}")
+        answers = set()
+        if ours or commands:
+            for command in commands:
+                say(f"run: {shlex.join(self._root.command(command))}", mark="  ")
+            for path in ours:
+                verb = "remove" if path.touched.original.kind == ABSENT else "restore"
+                say(f"{verb} {path.path}, before: {self._before(path)}", mark="  ")
+                if path.now.kind == path.touched.original.kind:
+                    self._diff(path, path.content, self._original(path))
+            question = f"do {step.id} again?" if _is_again(step) else f"take {step.id} back?"
+            answer = self._ask(question, (YES, KEEP, SKIP, ABORT), assumed=YES)
+            if answer == YES:
+                self._take_back(step, commands, ours)
+            answers.add(answer)
+        answers |= {self._changed(path) for path in paths if path not in ours}
+        return SKIP not in answers
+
+    def _changed(self, path: _Path) -> str:
+        """Ask about a file that is not as we left it, and do what the answer is."""
+        now = diff.describe(path.now, path.content)
+        warn(f"{path.path} was changed since it was installed; now it is {now}")
+        touched = path.touched
+        if touched.left_copy or touched.left[-1].kind != FILE:
+            self._diff(path, self._record.copy_of(touched.left_copy), path.content)
+        say(f"before it was installed: {self._before(path)}", mark="  ")
+        answer = self._ask(f"{path.path}:", (RESTORE, KEEP, SKIP, ABORT), assumed=SKIP)
+        if answer == RESTORE and not self._dry_run:
+            self._restore(path)
+        return answer
+
+    def _ask(self, question: str, choices: tuple[str, ...], *, assumed: str) -> str:
+        if self._yes or self._dry_run:
+            return assumed
+        answer = consent.choose(question, choices)
+        if answer == ABORT:
+            raise _StoppedError
+        return answer
+
+    def _paths(self, step: Recorded) -> Iterator[_Path]:
+        for path, touched in reversed(step.paths.items()):
+            if touched.left[-1].kind == FOLDER:
+                continue  # those are removed at the end, if nothing is in them then
+            now, content = look(self._root.place(path))
+            if not now.like(touched.original):
+                yield _Path(path, now, content, touched)
+
+    def _commands(self, step: Recorded) -> list[tuple[str, ...]]:
+        """The commands that take a step back, the last first, each one once."""
+        if _is_again(step):
+            return [step.commands[-1].argv]
+        found: dict[tuple[str, ...], None] = {}
+        packages: dict[str, None] = {}
+        for ran in reversed(step.commands):
+            packages |= dict.fromkeys(ran.packages)
+            if ran.take_back and not ran.packages:
+                found[ran.take_back] = None
+        there = [name for name in packages if self._installed(name)]
+        if there:
+            found[(*step.commands[-1].take_back, *there)] = None
+        return list(found)
+
+    def _take_back(
+        self, step: Recorded, commands: list[tuple[str, ...]], paths: list[_Path]
+    ) -> None:
+        if self._dry_run:
+            return
+        for command in commands:
+            try:
+                self._root.run(command, timeout=_SECONDS, log=sys.stderr)
+            except StiefelError as error:
+                hint = f"put that right and go on with --uninstall, without --yes; or {KEEP} "
+                hint += f"{step.id} there"
+                raise StiefelError(str(error), hint=hint) from error
+        for path in paths:
+            self._restore(path)
+
+    def _restore(self, path: _Path) -> None:
+        place = self._root.place(path.path)
+        now, _ = look(place)
+        if now != path.now:
+            raise StiefelError(
+                f"{path.path} has changed while you were asked", hint="run it again to see how"
+            )
+        if not place.parent.is_dir():
+            raise StiefelError(
+                f"cannot restore {path.path}: its folder is gone",
+                hint=f"make {place.parent}, or answer {KEEP}",
+            )
+        door.put(place, path.touched.original, self._original(path))
+
+    def _before(self, path: _Path) -> str:
+        return diff.describe(path.touched.original, self._original(path))
+
+    def _original(self, path: _Path) -> bytes:
+        return self._record.copy_of(path.touched.original_copy)
+
+    def _diff(self, path: _Path, before: bytes, after: bytes) -> None:
+        if path.touched.secret:
+            say("what is in it is secret, and not shown", mark="  ")
+        else:
+            diff.show(diff.unified(path.path, before, after))
+
+    def _remove_folders(self) -> None:
+        used = {path for step in self._stays for path in step.paths}
+        for path in reversed(self._record.folders):
+            if path in used:
+                continue
+            place = self._root.place(path)
+            try:
+                door.remove_folder(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+                    raise
+                say(f"the folder {path} stays: {error.strerror}")
+            else:
+                say(f"removed the folder {path}")
+
+
+def _backwards(record: Record) -> Iterator[Recorded]:
+    """The steps, each after those that need it; at last, what is made again of the others."""
+    left = [step for step in record.steps.values() if not _is_again(step)]
+    while left:
+        free = [one for one in left if not any(one.id in other.needs for other in left)] or left
+        step = free[-1]
+        left.remove(step)
+        yield step
+    yield from [step for step in record.steps.values() if _is_again(step)]
+
+
+def _is_again(step: Recorded) -> bool:
+    return bool(step.commands) and step.commands[-1].again

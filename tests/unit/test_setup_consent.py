@@ -1,0 +1,68 @@
+"""Questions: what is no answer is asked again, and silence is a no."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stiefelsystem.host import consent
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Types on a terminal."""
+    ours, theirs = os.openpty()
+    with open(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        yield lambda keys: os.write(ours, keys.encode())
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("keys", "choice"),
+    [("y\n", "yes"), (" Skip \n", "skip"), ("\nyess\nx\ns\n", "skip"), ("\x04", "abort")],
+)
+def test_choices(answer: Callable[[str], None], keys: str, choice: str) -> None:
+    answer(keys)
+    assert consent.choose("well?", ("yes", "skip", "abort")) == choice
+
+
+@pytest.mark.parametrize(("keys", "wanted"), [("y\n", True), ("no\n", False), ("\x04", False)])
+def test_yes_or_no(answer: Callable[[str], None], keys: str, wanted: bool) -> None:
+    answer(keys)
+    assert consent.ask("install it", assume_yes=False) == wanted
+
+
+def test_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert not consent.ask("install it", assume_yes=False)
+    assert "install it -- not done: no terminal" in capsys.readouterr().err
+    assert consent.ask("install it", assume_yes=True)
+    assert capsys.readouterr().err == "install it\n"
+
+
+def test_ctrl_c_is_abort() -> None:
+    """At a real terminal, whose keys make signals."""
+    child, terminal = os.forkpty()
+    if child == 0:
+        signal.alarm(60)  # ends it, whatever happens
+        sys.stdin, sys.stderr = open(0), open(1, "w")  # noqa: SIM115
+        os._exit(7 if consent.choose("well?", ("yes", "abort")) == "abort" else 1)
+    shown = b""
+    while b"well?" not in shown:
+        shown += os.read(terminal, 100)
+    # Not before it waits: Python would see a signal just before its read after that alone.
+    status = Path(f"/proc/{child}/stat")
+    while status.read_text().rpartition(")")[2].split()[0] == "R":
+        time.sleep(0.01)
+    os.write(terminal, b"\x03")
+    _, ended = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(ended) == 7
