@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 TAG_SIZE = 16
-SUBKEY_SIZE = 32
 
 
 def hkdf(secret: bytes, *, salt: bytes, info: bytes) -> bytes:

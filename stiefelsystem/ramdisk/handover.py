@@ -190,7 +190,8 @@ class Handover:
             if former and former.peer.identity != peer.identity and not former.is_over():
                 self._have_confirmed(peer, former)
             if former:
-                say(f"{peer}: the former session of {former.peer.address} is ended")
+                if not former.done:
+                    say(f"{peer}: the former session of {former.peer.address} is ended")
                 try:
                     former.end()
                 except StiefelError as error:
