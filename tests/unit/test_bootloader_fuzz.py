@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import (
+from stiefelsystem.bootloader import (
     bls,
     efi,
     grub_environment,
@@ -19,6 +18,7 @@ from stiefelsystem.host.bootloader import (
     versions,
     words,
 )
+from stiefelsystem.console import StiefelError
 from tests.unit.bootloader import (
     FIRMWARE,
     LOADER,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.bootloader import grub
+from stiefelsystem.bootloader.entry import Entry
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import grub
-from stiefelsystem.host.bootloader.entry import Entry
-from stiefelsystem.host.bootloader.places import Tree
 from tests.unit.bootloader import VARIABLES, empty, environment, make, program, sample
 
 CONFIG = Path("/boot/grub/grub.cfg")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stiefelsystem.host.bootloader import grub_script
-from stiefelsystem.host.bootloader.grub_condition import Unknown, evaluate
+from stiefelsystem.bootloader import grub_script
+from stiefelsystem.bootloader.grub_condition import Unknown, evaluate
 
 EXPRESSIONS = [
     ("", False),

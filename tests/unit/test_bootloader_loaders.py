@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.bootloader import efi, loaders
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import efi, loaders
-from stiefelsystem.host.bootloader.places import Tree
 from tests.unit.bootloader import (
     VARIABLES,
     boot_variables,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.bootloader import syslinux
+from stiefelsystem.bootloader.entry import Entry
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import syslinux
-from stiefelsystem.host.bootloader.entry import Entry
-from stiefelsystem.host.bootloader.places import Tree
 from tests.unit.bootloader import empty, make, sample
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.bootloader import bls, systemd_boot, versions
+from stiefelsystem.bootloader.entry import Entry
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import bls, systemd_boot, versions
-from stiefelsystem.host.bootloader.entry import Entry
-from stiefelsystem.host.bootloader.places import Tree
 from tests.unit.bootloader import empty, loader_variables, make, program
 
 # UAPI.10 has most of these in its examples, in this order.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.bootloader import pe, uki
+from stiefelsystem.bootloader.entry import Entry
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import pe, uki
-from stiefelsystem.host.bootloader.entry import Entry
-from stiefelsystem.host.bootloader.places import Tree
 from tests.unit.bootloader import make, program
 
 PATH = Path("/efi/EFI/Linux/arch.efi")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefelsystem.host.bootloader import words
-from stiefelsystem.host.bootloader.words import clean_cmdline
+from stiefelsystem.bootloader import words
+from stiefelsystem.bootloader.words import clean_cmdline
 
 KEPT = """
 root=UUID=1 root="LABEL=my disk" rootflags=subvol=@ rootfstype=btrfs ro rw quiet splash

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from stiefelsystem.bootloader import pe
+from stiefelsystem.bootloader.entry import OVERRIDE, Entry, misunderstood
+from stiefelsystem.bootloader.pe import Section
+from stiefelsystem.bootloader.places import BOOT_POINTS, Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import pe
-from stiefelsystem.host.bootloader.entry import OVERRIDE, Entry, misunderstood
-from stiefelsystem.host.bootloader.pe import Section
-from stiefelsystem.host.bootloader.places import BOOT_POINTS, Tree
 
 _CHUNK = 1 << 20
 _MAX_TEXT = 64 << 10  # of the sections that are text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stiefelsystem.host.bootloader import bls
-from stiefelsystem.host.bootloader.grub_condition import Value
-from stiefelsystem.host.bootloader.grub_script import Block
+from stiefelsystem.bootloader import bls
+from stiefelsystem.bootloader.grub_condition import Value
+from stiefelsystem.bootloader.grub_script import Block
 
 # Options of `menuentry` with a value, which may be the next word.
 _HAS_VALUE = ("--class", "--users", "--hotkey", "--source", "--id")

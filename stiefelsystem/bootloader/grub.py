@@ -11,14 +11,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from stiefelsystem.bootloader import uki, words
+from stiefelsystem.bootloader.efi import VARIABLES
+from stiefelsystem.bootloader.entry import Entry, misunderstood
+from stiefelsystem.bootloader.grub_condition import Unknown, Value
+from stiefelsystem.bootloader.grub_menu import Loaded, MenuItem
+from stiefelsystem.bootloader.grub_run import ANY_DISK, Context, Limits
+from stiefelsystem.bootloader.places import BOOT_POINTS, TREE, Tree, split_device
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import uki, words
-from stiefelsystem.host.bootloader.efi import VARIABLES
-from stiefelsystem.host.bootloader.entry import Entry, misunderstood
-from stiefelsystem.host.bootloader.grub_condition import Unknown, Value
-from stiefelsystem.host.bootloader.grub_menu import Loaded, MenuItem
-from stiefelsystem.host.bootloader.grub_run import ANY_DISK, Context, Limits
-from stiefelsystem.host.bootloader.places import BOOT_POINTS, TREE, Tree, split_device
 
 NAME = "GRUB"
 _FOLDERS = tuple(point / name for point in BOOT_POINTS for name in ("grub", "grub2"))

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stiefelsystem.bootloader.entry import OVERRIDE, misunderstood
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader.entry import OVERRIDE, misunderstood
 
 # Where the EFI system partition and the boot partition are mounted, by custom and by the Boot
 # Loader Specification.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stiefelsystem.host.bootloader import words
-from stiefelsystem.host.bootloader.entry import Entry, misunderstood
-from stiefelsystem.host.bootloader.places import BOOT_POINTS, TREE, Tree
+from stiefelsystem.bootloader import words
+from stiefelsystem.bootloader.entry import Entry, misunderstood
+from stiefelsystem.bootloader.places import BOOT_POINTS, TREE, Tree
 
 NAME = "syslinux"
 _FOLDERS = tuple(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from stiefelsystem.bootloader import efi, grub, pe, syslinux, systemd_boot, uki, words
+from stiefelsystem.bootloader.entry import OVERRIDE, Entry, Found, misunderstood
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import efi, grub, pe, syslinux, systemd_boot, uki, words
-from stiefelsystem.host.bootloader.entry import OVERRIDE, Entry, Found, misunderstood
-from stiefelsystem.host.bootloader.places import Tree
 
 # A unified kernel image that the firmware starts without any loader.
 FIRMWARE = "the firmware"

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader.places import Tree
 
 VARIABLES = Path("/sys/firmware/efi/efivars")
 _FIRMWARE = "8be4df61-93ca-11d2-aa0d-00e098032b8c"

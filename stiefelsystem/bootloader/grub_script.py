@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stiefelsystem.host.bootloader.entry import misunderstood
+from stiefelsystem.bootloader.entry import misunderstood
 
 # Menus nest two or three deep; a parser that calls itself must end somewhere.
 _MAX_DEPTH = 40

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stiefelsystem.host.bootloader import bls, grub_environment, grub_script, versions
-from stiefelsystem.host.bootloader.entry import misunderstood
-from stiefelsystem.host.bootloader.grub_condition import Truth, Unknown, Value, evaluate
-from stiefelsystem.host.bootloader.grub_menu import Loaded, MenuItem, labels
-from stiefelsystem.host.bootloader.grub_script import Block, Command, If, Loop, Word
-from stiefelsystem.host.bootloader.places import BOOT_POINTS, TREE, Tree, device, split_device
+from stiefelsystem.bootloader import bls, grub_environment, grub_script, versions
+from stiefelsystem.bootloader.entry import misunderstood
+from stiefelsystem.bootloader.grub_condition import Truth, Unknown, Value, evaluate
+from stiefelsystem.bootloader.grub_menu import Loaded, MenuItem, labels
+from stiefelsystem.bootloader.grub_script import Block, Command, If, Loop, Word
+from stiefelsystem.bootloader.places import BOOT_POINTS, TREE, Tree, device, split_device
 
 # A grub.cfg with a hundred kernels runs some thousand commands.
 _MAX_STEPS = 200_000

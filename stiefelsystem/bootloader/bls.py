@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stiefelsystem.host.bootloader import versions
-from stiefelsystem.host.bootloader.places import Tree
+from stiefelsystem.bootloader import versions
+from stiefelsystem.bootloader.places import Tree
 
 FOLDER = Path("loader/entries")
 # Boot counting: the tries that are left, and those that failed, before the file's last suffix.

@@ -11,11 +11,11 @@ import os
 import re
 from pathlib import Path
 
+from stiefelsystem.bootloader import bls, efi, uki
+from stiefelsystem.bootloader.bls import Item
+from stiefelsystem.bootloader.entry import Entry, misunderstood
+from stiefelsystem.bootloader.places import Tree
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.bootloader import bls, efi, uki
-from stiefelsystem.host.bootloader.bls import Item
-from stiefelsystem.host.bootloader.entry import Entry, misunderstood
-from stiefelsystem.host.bootloader.places import Tree
 
 NAME = "systemd-boot"
 _CONF = Path("loader/loader.conf")
