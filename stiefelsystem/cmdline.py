@@ -44,7 +44,11 @@ def _values(cmdline: str) -> dict[str, str]:
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """What the server must know: the disk, the partition with the kernel, what to load, and how it
-    serves."""
+    serves.
+
+    Names are relative to the partition, as `boot_files.find` reads them; several initrds are
+    separated by commas. An initrd that is the kernel stands for a unified kernel image.
+    """
 
     disk: Path
     part: Path
@@ -55,6 +59,11 @@ class ServerSettings:
     after: str = "reboot"
     wait: int = 600  # seconds
     swap: bool = False
+
+    @property
+    def initrds(self) -> tuple[str, ...]:
+        """The initrds' names, in their order."""
+        return tuple(self.initrd.split(","))
 
     def words(self) -> str:
         """The settings as they stand on the ramdisk's command line."""

@@ -48,11 +48,11 @@ Module = Annotated[str, Rule(checks.choice_or_file(MODULES, ".yaml"))]
 
 _IMPLIED = ("base", "nbd")
 
-# Where each system keeps the kernel and the initrd that it boots: (kernel, initrd).
+# What each system calls the kernel and the initrd that it boots: (kernel, initrd).
 _LOAD = {
     "system-debian": ("vmlinuz-*", "initrd.img-*"),
     "system-arch": ("vmlinuz-linux", "initramfs-stiefel.img"),
-    "system-arch-dracut": ("vmlinuz-linux", "initramfs-stiefel.img"),
+    "system-arch-dracut": ("vmlinuz-linux", "initramfs-linux.img"),
     "system-gentoo": ("vmlinuz-*", "initramfs-*.img"),
 }
 
@@ -116,11 +116,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What the desktop boots; in the initrd's name, `*` is what the kernel's `*` stood for."""
+    """What the desktop boots, where it is not what the laptop's boot loader boots by default.
 
-    kernel: Pattern = ""  # never empty in a Config: the default depends on the system module
+    In the initrd's name, `*` is what the kernel's `*` stood for; commas separate several.
+    """
+
+    kernel: Pattern = ""  # empty: not written
     initrd: Pattern = ""  # the same
-    cmdline: Cmdline | None = None  # None: that of the running laptop
+    cmdline: Cmdline | None = None  # None: the boot loader's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ class Boot:
 
     disk: Annotated[Path, Rule(checks.disk)]
     part: Annotated[Part, Shorthand("block")] | None = (
-        None  # None: what holds /boot on the running laptop
+        None  # None: what holds kernel and initrd on the running laptop
     )
     cmdline: Cmdline = ""  # added to the target's cmdline by the desktop
     swap: bool = False
@@ -313,6 +316,18 @@ class Config:
         return next(name for name in self.modules if name in _LOAD)
 
     @property
+    def usual_names(self) -> tuple[str, str]:
+        """What the system module calls kernel and initrd."""
+        return _LOAD[self.system]
+
+    @property
+    def load_names(self) -> tuple[str, str]:
+        """Kernel and initrd as boot.load names them; what it leaves out as the system module
+        does."""
+        kernel, initrd = self.usual_names
+        return self.boot.load.kernel or kernel, self.boot.load.initrd or initrd
+
+    @property
     def debug(self) -> DebugModule | None:
         """The settings of the module `debug`, where that is active."""
         return self.module_configs.debug if "debug" in self.modules else None
@@ -325,13 +340,11 @@ def _placed(module: str, base: Path) -> str:
 
 def _complete(config: Config, *, base: Path) -> Config:
     """Fill in what depends on other keys or on the place of the file."""
-    written = config.boot.load
-    kernel, initrd = _LOAD[config.system]
-    load = replace(written, kernel=written.kernel or kernel, initrd=written.initrd or initrd)
-    if "*" in load.initrd and "*" not in load.kernel:
-        key, whose = ("initrd", "") if written.initrd else ("kernel", " (the default)")
+    kernel, initrd = config.load_names
+    if "*" in initrd and "*" not in kernel:
+        key, whose = ("initrd", "") if config.boot.load.initrd else ("kernel", " (the default)")
         raise Invalid(
-            f"the initrd {load.initrd!r}{whose} has a *, but the kernel {load.kernel!r} has none",
+            f"the initrd {initrd!r}{whose} has a *, but the kernel {kernel!r} has none",
             hint="the * of the initrd is what that of the kernel stands for",
             key=f"boot.load.{key}",
         )
@@ -341,7 +354,6 @@ def _complete(config: Config, *, base: Path) -> Config:
         modules=tuple(
             dict.fromkeys((*_IMPLIED, *(_placed(name, base) for name in config.modules)))
         ),
-        boot=replace(config.boot, load=load),
         autokexec=replace(config.autokexec, macs=tuple(dict.fromkeys(config.autokexec.macs))),
         paths=replace(
             paths, cache=base / paths.cache, workdir=base / paths.workdir, key=base / paths.key

@@ -112,10 +112,14 @@ def archive(entries: list[Entry]) -> bytes:
 
 
 def append(image: IO[bytes], more: bytes) -> None:
-    """Append the archive `more` to an initrd image, which is open for writing.
+    """Append the archive `more` to an initrd image, which is open for writing."""
+    image.write(separator(image.seek(0, os.SEEK_END)) + more)
 
-    The zeros in between are at least 4, up to a boundary of 4 bytes: a legacy lz4 stream has no
-    end mark, and the kernel takes 4 zero bytes (a block of size 0) for its end.
+
+def separator(size: int) -> bytes:
+    """What stands between an archive that ends at `size` and the next one.
+
+    The zeros are at least 4, up to a boundary of 4 bytes: a legacy lz4 stream has no end mark, and
+    the kernel takes 4 zero bytes (a block of size 0) for its end.
     """
-    size = image.seek(0, os.SEEK_END)
-    image.write(bytes(4 + -size % 4) + more)
+    return bytes(4 + -size % 4)

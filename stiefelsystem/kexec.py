@@ -13,6 +13,36 @@ from stiefelsystem.run import run
 _TIMEOUT = 120.0
 # x86's COMMAND_LINE_SIZE, with its end; what is longer would be cut.
 _MAX_CMDLINE = 2047
+# The kernel's Documentation/ABI/testing/sysfs-kernel-kexec-kdump: 1 if a kernel is loaded.
+_LOADED = Path("/sys/kernel/kexec_loaded")
+# Its admin-guide/sysctl/kernel.rst: once it is 1, no kernel can be loaded until the next boot.
+_DISABLED = Path("/proc/sys/kernel/kexec_load_disabled")
+# kernel_lockdown(7): all modes, the one that holds in brackets.
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+
+def is_loaded() -> bool:
+    """Whether a kernel is loaded, whoever did that."""
+    return _read(_LOADED) == "1"
+
+
+def require_possible() -> None:
+    """Raise `StiefelError` if it is known already that no kernel can be loaded, or should be."""
+    if not _LOADED.exists():
+        raise StiefelError(
+            f"the running kernel has no kexec: there is no {_LOADED}",
+            hint="boot a kernel with CONFIG_KEXEC_FILE; those of distributions have it",
+        )
+    if _read(_DISABLED) == "1":
+        raise StiefelError(
+            "kernel.kexec_load_disabled is 1: until the next boot, no kernel can be loaded",
+            hint="grep -r kexec_load_disabled /etc/sysctl* /usr/lib/sysctl.d shows who set it",
+        )
+    if is_loaded():
+        raise StiefelError(
+            "somebody else has loaded a kernel for kexec, which would be replaced",
+            hint="reboot into it; or, if nobody wants it, forget it: kexec --unload",
+        )
 
 
 def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
@@ -38,15 +68,41 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
             pass_fds=[handle],
         )
         if done.returncode == 0:
-            return
+            break
         refusals.append(" ".join(done.stderr.split()) or f"status {done.returncode}")
-    raise StiefelError(
-        f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}",
-        hint="with Secure Boot on, only kernels signed by a trusted key can be started",
-    )
+    else:
+        raise StiefelError(
+            f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}",
+            hint=_why_refused(),
+        )
+    # The program's word is not enough: who stops an OS for it wants to know.
+    if _LOADED.exists() and not is_loaded():
+        raise StiefelError(
+            f"kexec says that {kernel} is loaded, but {_LOADED} says that nothing is",
+            hint="try kexec --load by hand; is kexec-tools as new as the kernel?",
+        )
 
 
 def unload() -> None:
     """Forget what was loaded, as far as there is something and it can be done."""
     with suppress(StiefelError):
         run(["kexec", "--unload"], timeout=_TIMEOUT)
+
+
+def _why_refused() -> str:
+    _, bracket, rest = _read(_LOCKDOWN).partition("[")
+    mode = rest.partition("]")[0]
+    if bracket and mode != "none":
+        return (
+            f"the kernel is locked down ({mode}), as Secure Boot does it: it loads only kernels "
+            "that are signed by a key which it trusts; switch Secure Boot off, or use such a kernel"
+        )
+    return "with Secure Boot on, only kernels signed by a trusted key can be started"
+
+
+def _read(path: Path) -> str:
+    """What the kernel says there; nothing where it has no such file."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

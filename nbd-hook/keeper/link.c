@@ -64,18 +64,25 @@ static int look_at_tunnel(struct link *link, const struct session *session, bool
 static int set_up(struct link *link, const struct session *session, const struct nic *now)
 {
 	bool moved = now->index != link->nic.index || !link->ready;
+	/* udev has a name of its own for one that is plugged in. Only if it is a new one: no quarrels. */
+	bool renamed = strcmp(now->name, link->nic.name) != 0 && strcmp(now->name, LINK_NAME) != 0;
 	int result;
 
 	link->ready = false;
 	link->nic = *now;
-	if ((moved || !now->up) && nic_start(link->route, now, LINK_NAME) < 0)
-		return -1;
+	if (renamed && !moved)
+		note("somebody called %s %s; it gets its name back", LINK_NAME, now->name);
+	if (moved || renamed || !now->up) {
+		if (nic_start(link->route, now, LINK_NAME) < 0)
+			return -1;
+		if_indextoname(now->index, link->nic.name);
+	}
 	result = interface_address(link->route, now->index, &session->address);
 	if (result < 0)
 		return fail("cannot give %s its address: %s", now->name, strerror(-result));
 	if (result == 1)
 		interface_neighbour(link->route, now->index, &session->server);
-	if (result == 1 && !moved && now->up)
+	if (result == 1 && !moved && !renamed && now->up)
 		note("somebody took the address of %s; it is back", now->name);
 	if (session->encrypted && look_at_tunnel(link, session, moved) < 0)
 		return -1;

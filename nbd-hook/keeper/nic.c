@@ -134,19 +134,29 @@ int nic_start(int route, const struct nic *nic, const char *name)
 	return 0;
 }
 
-int interface_address(int route, uint32_t index, const struct in6_addr *address)
+static int add_address(int route, uint32_t index, const struct in6_addr *address)
 {
 	struct ifaddrmsg head = {.ifa_family = AF_INET6, .ifa_prefixlen = 64,
 				 .ifa_flags = IFA_F_NODAD, .ifa_scope = RT_SCOPE_LINK,
 				 .ifa_index = index};
 	struct message message;
-	int result;
 
 	message_begin(&message, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head,
 		      sizeof(head));
 	put_bytes(&message, IFA_LOCAL, address, sizeof(*address));
 	put_bytes(&message, IFA_ADDRESS, address, sizeof(*address));
-	result = netlink_ask(route, &message);
+	return netlink_ask(route, &message);
+}
+
+int interface_address(int route, uint32_t index, const struct in6_addr *address)
+{
+	int result = add_address(route, index, address);
+
+	/* IPv6 is off there: somebody has set it for all interfaces. */
+	if (result == -EACCES) {
+		interface_quiet(index);
+		result = add_address(route, index, address);
+	}
 	if (result == -EEXIST)
 		return 0;
 	return result < 0 ? result : 1;

@@ -33,8 +33,8 @@ int interface_up(int route, uint32_t index);
 /* Keep the kernel from giving an interface addresses of its own making. */
 void interface_quiet(uint32_t index);
 
-/* Give an interface an address, with a prefix of 64. Returns 1 if it was not there, 0 if it was, or
- * a negative errno. */
+/* Give an interface an address, with a prefix of 64, and IPv6 if it has none. Returns 1 if the address
+ * was not there, 0 if it was, or a negative errno. */
 int interface_address(int route, uint32_t index, const struct in6_addr *address);
 
 /* Tell an interface the MAC that belongs to an address, where the address itself has it (EUI-64):

@@ -18,7 +18,7 @@ Kind = Literal["bls", "grub", "syslinux", "uki"]
 class Entry:
     """One entry of a boot menu; all paths are those of the system's own tree, and are there.
 
-    For a unified kernel image, `kernel` is that image, and `uki` takes it apart.
+    For a unified kernel image, `kernel` is that image, and the initrds are in it.
     """
 
     title: str
@@ -27,6 +27,7 @@ class Entry:
     cmdline: str = ""
     source: Path
     kind: Kind
+    loader: str = ""  # its name, once it is known which loader reads the source
     notes: tuple[str, ...] = ()  # what is left out, or may not work elsewhere
 
 

@@ -39,9 +39,9 @@ def default(root: Path) -> Entry:
         )
     if not mine:
         raise StiefelError(
-            f"no boot loader is found in {root}: no grub.cfg, no entries of systemd-boot, no"
-            " unified kernel image, no syslinux.cfg or extlinux.conf",
-            hint=f"mount /boot and the EFI system partition; or {OVERRIDE}",
+            f"no boot loader's configuration is found in {root}",
+            hint="GRUB, systemd-boot, unified kernel images and syslinux are known: mount /boot and"
+            f" the EFI system partition; or {OVERRIDE}",
         )
     if len(mine) > 1:
         names = "; ".join(f"{one.loader} ({one.config})" for one in mine)
@@ -73,7 +73,7 @@ def _looks(tree: Tree) -> Iterator[Callable[[Tree], Found]]:
 def _found(name: str, config: Path, read: Callable[[Tree, Path], Entry]) -> Callable[[Tree], Found]:
     def look(tree: Tree) -> Found:
         try:
-            entry = _checked(read(tree, config))
+            entry = replace(_checked(read(tree, config)), loader=name)
         except StiefelError as error:
             return Found(loader=name, config=config, problem=error)
         return Found(loader=name, config=config, entry=entry)

@@ -17,7 +17,6 @@ from stiefelsystem.bootloader.pe import Section
 from stiefelsystem.bootloader.places import BOOT_POINTS, Tree
 from stiefelsystem.console import StiefelError
 
-_CHUNK = 1 << 20
 _MAX_TEXT = 64 << 10  # of the sections that are text
 _EXTRA = ".extra.d"
 # What systemd-stub makes initrds of, which we do not.
@@ -33,23 +32,31 @@ class Image:
     initrds: tuple[Section, ...]  # microcode first
     cmdline: str
     release: dict[str, str]  # os-release(5)
+    version: str  # the kernel's, as `uname -r` has it; empty where it is not told
     profiles: int
 
 
 def parse(tree: Tree, path: Path) -> Image:
-    """Read the image's sections. Raises `StiefelError` for what is no unified kernel image."""
+    """Read the image's sections. Raises `StiefelError` for what is no unified kernel image, and for
+    one without an initrd."""
     with _open(tree, path) as file:
         found = pe.sections(file, str(path))
         base, profiles = _profiles(path, found)
         chosen = base | (profiles[0] if profiles else {})
         if ".linux" not in chosen:
             raise misunderstood(str(path), "is no unified kernel image: it has no .linux section")
+        if ".initrd" not in chosen:
+            raise misunderstood(
+                str(path),
+                "has no .initrd section, and without an initrd the desktop would find no disk",
+            )
         return Image(
             path=path,
             kernel=chosen[".linux"],
             initrds=tuple(chosen[name] for name in (".ucode", ".initrd") if name in chosen),
             cmdline=_text(file, path, chosen.get(".cmdline")),
             release=_release(_text(file, path, chosen.get(".osrel"))),
+            version=_text(file, path, chosen.get(".uname")),
             profiles=len(profiles),
         )
 
@@ -64,12 +71,7 @@ def is_image(tree: Tree, path: Path) -> bool:
 
 
 def entry(tree: Tree, image: Image, *, source: Path | None = None) -> Entry:
-    """The image as an entry of a boot menu. Raises `StiefelError` for one without an initrd."""
-    if not image.initrds or image.initrds[-1].name != ".initrd":
-        raise misunderstood(
-            str(image.path),
-            "has no .initrd section, and without an initrd the desktop would find no disk",
-        )
+    """The image as an entry of a boot menu. Raises `StiefelError` for an add-on that is broken."""
     added, notes = _companions(tree, image.path)
     if image.profiles > 1:
         notes.append(f"of the {image.profiles} profiles of {image.path}, the first is taken")
@@ -82,15 +84,6 @@ def entry(tree: Tree, image: Image, *, source: Path | None = None) -> Entry:
         kind="uki",
         notes=tuple(notes),
     )
-
-
-def extract(tree: Tree, image: Image, *, kernel: IO[bytes], initrd: IO[bytes]) -> None:
-    """Write the image's kernel and initrd to files that are open for writing."""
-    with _open(tree, image.path) as file:
-        _copy(file, image.path, image.kernel, kernel)
-        for section in image.initrds:
-            _copy(file, image.path, section, initrd)
-            initrd.write(bytes(-section.size % 4))  # the next archive begins at a boundary
 
 
 def _profiles(
@@ -161,14 +154,3 @@ def _text(file: IO[bytes], path: Path, section: Section | None) -> str:
 def _release(text: str) -> dict[str, str]:
     pairs = (line.strip().partition("=") for line in text.splitlines())
     return {name: value.strip("\"' ") for name, _, value in pairs if not name.startswith("#")}
-
-
-def _copy(file: IO[bytes], path: Path, section: Section, out: IO[bytes]) -> None:
-    file.seek(section.offset)
-    left = section.size
-    while left:
-        chunk = file.read(min(left, _CHUNK))
-        if not chunk:
-            raise StiefelError(f"{path} became shorter while it was read", hint="try again")
-        out.write(chunk)
-        left -= len(chunk)

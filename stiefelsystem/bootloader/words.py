@@ -48,6 +48,8 @@ _RULES = [
             r"(ip|netroot|rd\.neednet)=.*",
             "it would wait for the laptop's network, and may take the link to the disk for it",
         ),
+        # ipv6.disable_ipv6= stays: the keeper switches IPv6 on where it needs it.
+        (r"ipv6\.disable=(?!0$).*", "the link to the disk needs IPv6"),
     )
 ]
 
@@ -85,6 +87,15 @@ def clean_cmdline(cmdline: str) -> tuple[str, list[Dropped]]:
         else:
             dropped.append(Dropped(word, reason))
     return " ".join(kept + words[len(kernel_words) :]), dropped
+
+
+def with_word(cmdline: str, word: str) -> str:
+    """The command line with a word for the kernel, once."""
+    words = split(cmdline)
+    kernel_words = _kernel_words(words)
+    if word in kernel_words:
+        return cmdline
+    return " ".join((*kernel_words, word, *words[len(kernel_words) :]))
 
 
 def _kernel_words(words: list[str]) -> list[str]:

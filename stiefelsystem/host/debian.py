@@ -181,11 +181,15 @@ def _unregistered() -> list[str]:
     return options if Path("/run/systemd/system").is_dir() else [*options, "--keep-unit"]
 
 
-def install(tree: Path, packages: Sequence[str], supply: Supply) -> None:
-    """Install packages inside `tree`; what is downloaded is kept in the cache."""
+def install(tree: Path, packages: Sequence[str], supply: Supply, *, initrd: bool = False) -> None:
+    """Install packages inside `tree`; what is downloaded is kept in the cache.
+
+    Without `initrd`, a kernel makes none now; who wants one asks for it when all is in place.
+    """
     inside = {_archives(supply.cache): "/var/cache/apt/archives"}
-    # INITRD=No: a kernel makes no initrd now; who wants one asks for it when all is in place.
-    noninteractive = {"DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
+    noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
+    if not initrd:
+        noninteractive["INITRD"] = "No"
     command = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends"]
     command += ["-o", "APT::Keep-Downloaded-Packages=true", "-o", "Dpkg::Options::=--force-confold"]
     command += ["--no-download"] if supply.offline else []

@@ -16,7 +16,7 @@ from stiefelsystem import cmdline, config, files, keys
 from stiefelsystem.console import StiefelError, say, step
 from stiefelsystem.host import build, laptop, pack, terminal, tree, vm
 from stiefelsystem.host.debian import Supply
-from stiefelsystem.host.laptop import MIB, PARTITIONS, PASSWORD, Laptop, Partition
+from stiefelsystem.host.laptop import MIB, PARTITIONS, PASSWORD, Kind, Laptop, Partition
 from stiefelsystem.host.stamps import Stamp
 from stiefelsystem.host.vm import Hardware, VirtualMachine
 from stiefelsystem.run import run
@@ -95,7 +95,9 @@ def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> 
             _hand_over(machines)
 
 
-def prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
+def prepare(
+    settings: config.Config, text: str, mirror: str | None, kind: Kind = laptop.DEMO
+) -> Laptop:
     """Make whatever of the ramdisk and the laptop there is not yet."""
     keys.create(settings.paths.key)
     image = settings.paths.cpio
@@ -105,7 +107,7 @@ def prepare(settings: config.Config, text: str, mirror: str | None) -> Laptop:
         stamp.remove()
         build.build(settings, Supply(settings.paths.cache, mirror))
         stamp.write()
-    return laptop.build(settings, text, mirror=mirror)
+    return laptop.build(settings, text, mirror=mirror, kind=kind)
 
 
 def _switch_on(

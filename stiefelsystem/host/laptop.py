@@ -16,7 +16,7 @@ from pathlib import Path
 from stiefelsystem import files
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError, say, step
-from stiefelsystem.host import debian, installer
+from stiefelsystem.host import debian
 from stiefelsystem.host.stamps import Stamp
 from stiefelsystem.host.tree import SOURCE
 from stiefelsystem.run import run
@@ -26,12 +26,17 @@ PASSWORD = "stiefel"
 _PACKAGES = (
     "dbus",
     "linux-image-{architecture}",
-    "initramfs-tools",
     "python3-yaml",
     "systemd-zram-generator",
 )
-_OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem")
+_SETUP = SOURCE / "setup-server-os"
+_OWN_PARTS = (SOURCE / "autokexec", SOURCE / "nbd-hook", SOURCE / "stiefelsystem", _SETUP)
+# For Debian's kernel, modules and initrd: as its package makes the first one.
+_FIRST_INITRD = """\
+for modules in /lib/modules/*; do /etc/kernel/postinst.d/$0 "${modules##*/}"; done
+"""
 MIB = 1 << 20
+_SECONDS = 1200.0
 _BOOT = "boot"
 _ROOT = "root"
 
@@ -66,19 +71,37 @@ SWAP = Partition("swap", 2560 * MIB, 64 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS
 
 
 @dataclass(frozen=True)
-class Laptop:
-    """What a virtual laptop is booted from; the loader's part is played by QEMU."""
+class Kind:
+    """A virtual laptop's name, and what makes its initrds: the package of that name."""
 
+    name: str
+    generator: str
+
+
+DEMO = Kind("laptop", "initramfs-tools")
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """What a virtual laptop is booted from; the loader's part is played by QEMU.
+
+    `tree` is the system with our parts, and `before` the same without them.
+    """
+
+    before: Path
+    tree: Path
     image: Path
     kernel: Path
     initrd: Path
     cmdline: str
 
 
-def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
+def build(config: Config, config_text: str, *, mirror: str | None, kind: Kind = DEMO) -> Laptop:
     """Make the laptop, or take the one that was made of just the same parts."""
-    folder = config.paths.workdir / NAME
+    folder = config.paths.workdir / kind.name
     laptop = Laptop(
+        folder / "before",
+        folder / "tree",
         folder / "disk.img",
         folder / "vmlinuz",
         folder / "initrd.img",
@@ -86,20 +109,34 @@ def build(config: Config, config_text: str, *, mirror: str | None) -> Laptop:
     )
     stamp = Stamp(laptop.image, config_text, *_OWN_PARTS, config.paths.key, config.paths.cpio)
     if stamp.is_current():
-        say("the virtual laptop is as it should be")
+        say(f"the virtual {kind.name} is as it should be")
         return laptop
     stamp.remove()
-    tree = folder / "laptop-tree"
     files.make_folder(folder)
-    packages = [name.format(architecture=debian.architecture()) for name in _PACKAGES]
-    debian.packaged_tree(tree, packages, debian.Supply(config.paths.cache, mirror))
-    with step("laptop: install stiefelsystem, and make its initrd"):
-        _configure(tree)
-        installer.install(tree, config=config, config_text=config_text)
-    with step("laptop: write the disk image"):
-        _write_image(tree, laptop)
+    names = (*_PACKAGES, kind.generator)
+    packages = [name.format(architecture=debian.architecture()) for name in names]
+    debian.packaged_tree(laptop.before, packages, debian.Supply(config.paths.cache, mirror))
+    with step(f"{kind.name}: its own initrd, as before we come"):
+        _configure(laptop.before)
+        if not list((laptop.before / "boot").glob("initrd*")):
+            debian.nspawn(laptop.before, ["sh", "-ec", _FIRST_INITRD, kind.generator])
+    with step(f"{kind.name}: setup-server-os"):
+        debian.remove_tree(laptop.tree)
+        run(["cp", "--archive", "--reflink=auto", laptop.before, laptop.tree])
+        set_up(laptop.tree, config_text, log=folder / "setup.log")
+    with step(f"{kind.name}: write the disk image"):
+        write_image(laptop)
     stamp.write()
     return laptop
+
+
+def set_up(tree: Path, config_text: str, *options: str, log: Path) -> None:
+    """Run setup-server-os for a tree, as a user does, with all questions answered by yes."""
+    settings = log.with_suffix(".yaml")
+    files.write(settings, config_text)
+    with log.open("a") as file:
+        command: list[str | Path] = [_SETUP, "--config", settings, "--root", tree, "--yes"]
+        run([*command, *options], log=file, timeout=_SECONDS)
 
 
 def _configure(tree: Path) -> None:
@@ -120,7 +157,9 @@ def _configure(tree: Path) -> None:
     debian.nspawn(tree, ["chpasswd"], text=f"root:{PASSWORD}\n")
 
 
-def _write_image(tree: Path, laptop: Laptop) -> None:
+def write_image(laptop: Laptop) -> None:
+    """Make the disk of the tree, and take what QEMU boots it by: the newest kernel."""
+    tree = laptop.tree
     boot, root = PARTITIONS
     new = laptop.image.with_suffix(".new")
     new.unlink(missing_ok=True)

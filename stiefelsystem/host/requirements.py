@@ -10,43 +10,12 @@ from pathlib import Path
 
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.host.consent import ask
+from stiefelsystem.host.preflight import distribution
+from stiefelsystem.host.setup.root import Root
 from stiefelsystem.run import environment, run
 
-# How each family of distributions installs packages.
-_INSTALL = {
-    "debian": ("apt-get", "install", "--yes", "--no-install-recommends"),
-    "arch": ("pacman", "-S", "--needed"),
-    "fedora": ("dnf", "install"),
-    "gentoo": ("emerge", "--noreplace"),
-}
-# Without it, debootstrap would believe whoever answers for the mirror.
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# Program, file, or Python module with its trailing dot, and its package in each family.
-_PACKAGES = {
-    "debootstrap": ("debootstrap", "debootstrap", "debootstrap", "dev-util/debootstrap"),
-    _KEYRING: (
-        "debian-archive-keyring",
-        "debian-archive-keyring",
-        "debian-keyring",
-        "app-crypt/debian-archive-keyring",
-    ),
-    "systemd-nspawn": ("systemd-container", "systemd", "systemd-container", "sys-apps/systemd"),
-    "qemu-system-x86_64": ("qemu-system-x86", "qemu-base", "qemu-system-x86", "app-emulation/qemu"),
-    "zstd": ("zstd", "zstd", "zstd", "app-arch/zstd"),
-    "depmod": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
-    "modinfo": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
-    "sfdisk": ("fdisk", "util-linux", "util-linux", "sys-apps/util-linux"),
-    "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "sys-fs/e2fsprogs"),
-    "yaml.": ("python3-yaml", "python-yaml", "python3-pyyaml", "dev-python/pyyaml"),
-    "Cryptodome.": (
-        "python3-pycryptodome",
-        "python-pycryptodomex",
-        "python3-pycryptodomex",
-        "dev-python/pycryptodome",
-    ),
-}
-
-BUILD = ("debootstrap", _KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
+# By the names that `distribution.package` knows.
+BUILD = ("debootstrap", distribution.KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
 PACK = ("systemd-nspawn", "zstd", "depmod", "modinfo", "yaml.")
 VM = ("qemu-system-x86_64",)
 IMAGE = ("sfdisk", "mke2fs")
@@ -68,9 +37,9 @@ def require(names: Iterable[str], *, assume_yes: bool = False, offer: bool = Fal
     missing = sorted({name for name in names if not _present(name)})
     if not missing:
         return
-    family = _family()
-    packages = sorted({_package(name, family) for name in missing})
-    command = [*_INSTALL.get(family, ("install",)), *packages]
+    family = distribution.look(Root()).family
+    packages = sorted({distribution.package(name, family) for name in missing})
+    command = [*(distribution.install_command(family) if family else ["install"]), *packages]
     shown = ", ".join(name.rstrip(".") for name in missing)
     if not (offer and family == "debian" and os.geteuid() == 0):
         raise StiefelError(f"missing on this machine: {shown}", hint=f"run: {' '.join(command)}")
@@ -98,20 +67,3 @@ def _present(name: str) -> bool:
     # pycryptodome is `Cryptodome` from Debian's package and `Crypto` from PyPI's.
     names = {"Cryptodome": ("Cryptodome", "Crypto")}.get(name[:-1], (name[:-1],))
     return any(importlib.util.find_spec(module) for module in names)
-
-
-def _package(name: str, family: str) -> str:
-    families = list(_INSTALL)
-    return _PACKAGES[name][families.index(family) if family in families else 0]
-
-
-def _family() -> str:
-    """The family of this distribution, by ID and ID_LIKE of os-release(5); "" if unknown."""
-    fields: dict[str, str] = {}
-    release = Path("/etc/os-release")
-    for line in release.read_text().splitlines() if release.exists() else []:
-        key, _, value = line.partition("=")
-        fields[key] = value.strip("\"'")
-    names = [fields.get("ID", ""), *fields.get("ID_LIKE", "").split()]
-    names = ["debian" if name == "ubuntu" else name for name in names]
-    return next((name for name in names if name in _INSTALL), "")

@@ -68,11 +68,12 @@ def _settings(side: str, settings: config.Config, image: Path | None) -> str:
     part = Path(f"/dev/vda{(number and number.group()) or 1}")
     if not image:
         part = boot.part.block if boot.part else boot.disk
+    kernel, initrd = settings.load_names
     target = cmdline.ServerSettings(
         disk=Path("/dev/vda") if image else boot.disk,
         part=part,
-        kernel=boot.load.kernel,
-        initrd=boot.load.initrd,
+        kernel=kernel,
+        initrd=initrd,
         cmdline=boot.load.cmdline or "",
     )
     return target.words()

@@ -28,6 +28,12 @@ _COMPLETE = "etc/stiefelsystem/complete"
 # Where Debian's files wait that something was laid over.
 _COVERED = "etc/stiefelsystem/covered"
 _PACKAGE = "usr/lib/python3/dist-packages/stiefelsystem"
+# What no program of the ramdisk imports. Of bootloader/, it takes unified kernel images apart.
+ELSEWHERE = (
+    *("host", "laptop", "__pycache__", "config.py", "checks.py", "schema.py"),
+    *("bls.py", "efi.py", "grub*.py", "loaders.py", "syslinux.py", "systemd_boot.py"),
+    *("versions.py", "words.py"),
+)
 _UNITS = "etc/systemd/system"
 _SIDES = ("stiefel-server", "stiefel-client")
 
@@ -54,7 +60,7 @@ def lay_over(config: Config, supply: Supply) -> None:
     keys.create(config.paths.key)
     _remove_laid(tree)
     _lay(tree, config, supply)
-    ignored = shutil.ignore_patterns("host", "__pycache__", "config.py", "checks.py", "schema.py")
+    ignored = shutil.ignore_patterns(*ELSEWHERE)
     shutil.copytree(SOURCE / "stiefelsystem", tree / _PACKAGE, ignore=ignored)
     debian.compile_python(tree, f"/{_PACKAGE}")
     _configure(tree, config)

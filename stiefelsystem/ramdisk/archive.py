@@ -6,11 +6,9 @@ names, in their order, as regular files of bounded size are accepted.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -33,6 +31,18 @@ class ArchiveError(StiefelError):
     """The server sent something that is not a boot archive."""
 
 
+class Piece(NamedTuple):
+    """A part of a file, which is read when it is sent."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+# What a member is made of: bytes, or pieces one after the other.
+Content = bytes | Sequence[Piece | bytes]
+
+
 class Received(NamedTuple):
     """A verified boot archive; its files lie in a folder."""
 
@@ -41,7 +51,7 @@ class Received(NamedTuple):
     cmdline: str
 
 
-def send(out: Sink, answer: dict[str, Any], files: dict[str, Path | bytes]) -> None:
+def send(out: Sink, answer: dict[str, Any], files: Mapping[str, Content]) -> None:
     """Write the archive with the members of `files` that are known, in their order.
 
     Header by header, as it is read: tarfile would copy each byte many times.
@@ -53,21 +63,36 @@ def send(out: Sink, answer: dict[str, Any], files: dict[str, Path | bytes]) -> N
     out.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
-def _add(out: Sink, name: str, content: Path | bytes) -> None:
-    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        left = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        member = tarfile.TarInfo(name)
-        member.size = left
-        out.write(member.tobuf(tarfile.USTAR_FORMAT))
-        padding = bytes(-left % tarfile.BLOCKSIZE)
+def size(content: Content) -> int:
+    """How many bytes a member has."""
+    pieces = [content] if isinstance(content, bytes) else content
+    return sum(piece.size if isinstance(piece, Piece) else len(piece) for piece in pieces)
+
+
+def _add(out: Sink, name: str, content: Content) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size(content)
+    out.write(member.tobuf(tarfile.USTAR_FORMAT))
+    for piece in [content] if isinstance(content, bytes) else content:
+        for chunk in _chunks(piece):
+            out.write(chunk)
+    out.write(bytes(-member.size % tarfile.BLOCKSIZE))
+
+
+def _chunks(piece: Piece | bytes) -> Iterator[bytes]:
+    """What a piece holds, in constant memory."""
+    if isinstance(piece, bytes):
+        yield piece
+        return
+    left = piece.size
+    with piece.path.open("rb") as file:
+        file.seek(piece.offset)
         while left:
             chunk = file.read(min(left, FRAME_SIZE))
             if not chunk:
-                raise OSError(f"{name} became shorter while it was read")
-            out.write(chunk)
+                raise OSError(f"{piece.path.name} became shorter while it was read")
             left -= len(chunk)
-        out.write(padding)
+            yield chunk
 
 
 class Receiver:

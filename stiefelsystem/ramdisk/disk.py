@@ -1,19 +1,17 @@
-"""The laptop's disk: is it there, is it safe to serve, and what does its boot partition hold?"""
+"""The laptop's disk: is it there, is it safe to serve, and how is its boot partition read?"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
-import re
 import stat
 import struct
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from stiefelsystem.console import StiefelError
@@ -132,13 +130,17 @@ def _unclean(devices: list[Path]) -> tuple[Path, ...]:
 
 def _refuse_hibernated(devices: list[Path]) -> None:
     for device in devices:
-        probe: list[str | Path] = ["blkid", "-p", "-s", "TYPE", "-o", "value", device]
-        done = run(probe, check=False, timeout=_TIMEOUT)
-        if done.stdout.strip() == "swsuspend":
+        if _type(device) == "swsuspend":
             raise StiefelError(
                 f"{device} holds the image of a hibernated system, which would be corrupted",
                 hint="start the laptop's own OS, shut it down, and try again",
             )
+
+
+def _type(device: Path) -> str:
+    """What lies on a device, by blkid's names; empty where that is nothing known."""
+    probe: list[str | Path] = ["blkid", "-p", "-s", "TYPE", "-o", "value", device]
+    return run(probe, check=False, timeout=_TIMEOUT).stdout.strip()
 
 
 def remove_left_over() -> None:
@@ -153,7 +155,8 @@ def boot_folder(part: Path) -> Iterator[Path]:
     """The contents of the boot partition, read without changing a byte of the disk.
 
     It is mounted through a throwaway snapshot, on which a waiting journal is replayed, so that
-    what is read is not stale. A folder stands for a boot partition that is already mounted.
+    what is read is not stale. Of btrfs it is the top, not the subvolume that is mounted by default.
+    A folder stands for a boot partition that is already mounted.
     """
     if part.is_dir():
         yield part
@@ -162,6 +165,8 @@ def boot_folder(part: Path) -> Iterator[Path]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stiefel-boot-")))
         device = stack.enter_context(_snapshot(part))
         options = "ro,nosuid,nodev,noexec"
+        if _type(device) == "btrfs":
+            options += ",subvolid=5"  # the top's: btrfs(5)
         run(["mount", "-o", options, device, folder], timeout=_TIMEOUT)
         stack.callback(run, ["umount", folder])
         yield folder
@@ -187,38 +192,3 @@ def _snapshot(part: Path) -> Iterator[Path]:
         stack.callback(run, ["dmsetup", "remove", "--noudevsync", "--retry", name])
         run(["dmsetup", "mknodes", name])
         yield Path("/dev/mapper") / name
-
-
-def find_boot_files(folder: Path, kernel: str, initrd: str) -> tuple[Path, Path]:
-    """The kernel and initrd to hand over, of the newest version that has both.
-
-    The patterns are relative to the boot partition, or to /boot on it; a `*` stands for the
-    version, the same in both. Raises `StiefelError` where there is no such pair.
-    """
-    wanted = str(PurePosixPath(kernel.lstrip("/")))
-    name = re.compile(re.escape(wanted).replace(r"\*", "(.+)"), re.DOTALL)
-    for root in (folder, folder / "boot"):
-        candidates = root.glob(glob.escape(wanted).replace("[*]", "*"))
-        for candidate in sorted(candidates, key=_version, reverse=True):
-            match = name.fullmatch(str(candidate.relative_to(root)))
-            if match is None:
-                continue  # nothing stands where the version belongs
-            version = match.group(1) if name.groups else ""
-            other = root / initrd.lstrip("/").replace("*", version)
-            if _is_file_in(candidate, folder) and _is_file_in(other, folder):
-                return candidate, other
-    raise StiefelError(
-        f"the boot partition has no {kernel} with its {initrd}",
-        hint="check boot.part and boot.load in config.yaml",
-    )
-
-
-def _version(path: Path) -> list[tuple[int, str]]:
-    """A sort key in which 6.12.9 comes before 6.12.10."""
-    parts = re.findall(r"\d+|\D+", str(path))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _is_file_in(path: Path, folder: Path) -> bool:
-    """Whether `path` is a file that lies in `folder` whatever links lead to it."""
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stiefelsystem.console import StiefelError, say
-from stiefelsystem.ramdisk import farewell, tunnel
+from stiefelsystem.ramdisk import farewell, neighbour, tunnel
 from stiefelsystem.ramdisk.disk import Disk
 from stiefelsystem.ramdisk.export import PORT, Export
 from stiefelsystem.ramdisk.farewell import Farewell
@@ -35,6 +35,8 @@ class Grant:
             own_address,
             asked.peer.ifindex,
         )
+        self._pinned = 0
+        self._pin(asked.peer.ifindex)
         if encrypted:
             try:
                 self._connect()
@@ -87,6 +89,7 @@ class Grant:
         """
         if not self._export or self._export.closed:
             return
+        self._pin(ifindex)
         if not self._tunnel and ifindex != self._ifindex:
             self._close_ear()
             self._ifindex = ifindex
@@ -110,6 +113,11 @@ class Grant:
         if self._ear:
             self._ear.close()
             self._ear = None
+
+    def _pin(self, ifindex: int) -> None:
+        if ifindex != self._pinned:
+            neighbour.pin(self._asked.peer.address, ifindex)
+            self._pinned = ifindex
 
     def _connect(self) -> None:
         if self._asked.tunnel is None:

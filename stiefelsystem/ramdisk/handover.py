@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stiefelsystem import boot_files
 from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.console import RateLimited, StiefelError, say
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Sealer
-from stiefelsystem.ramdisk import archive, disk
+from stiefelsystem.ramdisk import archive, boot_images, disk
 from stiefelsystem.ramdisk.confirmation import Confirmation
 from stiefelsystem.ramdisk.disk import Disk
 from stiefelsystem.ramdisk.grant import Grant
@@ -134,19 +135,20 @@ class Handover:
             self._wait_for_devices(_DISK_SECONDS)
             checked = self._check_disk()
             with disk.boot_folder(settings.part) as folder:
-                kernel, initrd = disk.find_boot_files(folder, settings.kernel, settings.initrd)
-                say(f"{current.peer}: sending {kernel.name} and {initrd.name}")
+                files = boot_files.find(folder, settings.kernel, settings.initrds)
+                names = [path.name for path in dict.fromkeys((files.kernel, *files.initrds))]
+                say(f"{current.peer}: sending {' and '.join(names)}")
+                images = boot_images.of(files, folder)
                 grant = Grant(
                     current.asked, own_address, encrypted=settings.encryption == "wireguard"
                 )
                 current.grant = grant
-                size = kernel.stat().st_size + initrd.stat().st_size
+                size = sum(archive.size(image) for image in images)
                 answer = {"status": "ok", "size": size, **grant.answer()}
                 answer |= {"server": own_address, "sector_size": checked.sector_size}
                 # One, since only of one can it be told which writes are the last ones: one-writer.
                 answer |= {"connections": 1, "swap": settings.swap, "notes": _notes(checked)}
-                members: dict[str, Path | bytes]
-                members = {"kernel": kernel, "initrd": initrd, "cmdline": settings.cmdline.encode()}
+                members = {**images._asdict(), "cmdline": settings.cmdline.encode()}
                 archive.send(out, answer, members)
         finally:
             current.handed_over.set()

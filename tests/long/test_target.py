@@ -7,7 +7,8 @@ from pathlib import Path
 
 from stiefelsystem.host.laptop import Laptop
 from tests.vm.console import ask, log_in
-from tests.vm.test_target import both, parts
+from tests.vm.test_target import parts
+from tests.vm.two import both
 
 __all__ = ["parts"]  # the fixture
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from stiefelsystem.ramdisk import disk
 from tests import capabilities
+from tests.namespaces import in_own_mounts
 from tests.netns.machines import Hub, Machine, fill_laptop
 from tests.netns.test_boot import nbdinfo, receive
 
@@ -101,3 +104,28 @@ def test_trim_only_where_the_disk_can(
         server.wait_for("is open to it, and to nobody else")
         assert (nbdinfo(desktop, laptop, "--can", "trim").returncode == 0) == discards
         assert nbdinfo(desktop, laptop, "--can", "flush").returncode == 0
+
+
+@in_own_mounts
+def test_the_top_of_a_btrfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the subvolume that is mounted by default; here without the snapshot, which takes a
+    kernel's module."""
+    capabilities.require_root()
+    capabilities.require_tools("mkfs.btrfs", "btrfs", "losetup")
+    image, folder = tmp_path / "image", tmp_path / "mounted"
+    image.touch()
+    os.truncate(image, 200 << 20)
+    call("mkfs.btrfs", "-q", image)
+    folder.mkdir()
+    device = call("losetup", "--find", "--show", image)
+    try:
+        call("mount", device, folder)
+        call("btrfs", "subvolume", "create", folder / "@")
+        call("btrfs", "subvolume", "set-default", folder / "@")
+        (folder / "@/vmlinuz").touch()
+        call("umount", folder)
+        monkeypatch.setattr(disk, "_snapshot", nullcontext)
+        with disk.boot_folder(Path(device)) as found:
+            assert (found / "@/vmlinuz").is_file()
+    finally:
+        call("losetup", "--detach", device)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stiefelsystem.console import StiefelError
 from stiefelsystem.framing import FRAME_SIZE, FramingError, Opener, Sealer
 from stiefelsystem.ramdisk import archive
-from stiefelsystem.ramdisk.archive import ArchiveError, Receiver
+from stiefelsystem.ramdisk.archive import ArchiveError, Content, Piece, Receiver
 
 KEY = b"a" * 32
 ANSWER = {"status": "ok", "size": 3}
@@ -30,7 +30,7 @@ def sealed(plain: bytes) -> bytes:
     return out.getvalue()
 
 
-def sent(answer: dict[str, Any], files: dict[str, Path | bytes]) -> bytes:
+def sent(answer: dict[str, Any], files: dict[str, Content]) -> bytes:
     """What the server sends."""
     out = io.BytesIO()
     with Sealer(out.write, KEY) as sealer:
@@ -109,9 +109,9 @@ def header(name: str, size_field: bytes, kind: bytes = b"0") -> bytes:
 def test_roundtrip(folder: Path, tmp_path: Path) -> None:
     initrd = folder / "source"
     initrd.write_bytes(bytes(range(256)) * 9000)
-    files: dict[str, Path | bytes] = {
+    files: dict[str, Content] = {
         "kernel": b"MZ",
-        "initrd": initrd,
+        "initrd": [Piece(initrd, 0, initrd.stat().st_size)],
         "cmdline": b"root=/dev/x\n",
     }
     stream = sent(ANSWER, files)
@@ -432,7 +432,7 @@ def test_constant_memory(folder: Path) -> None:
     source = folder / "source"
     with source.open("wb") as file:
         file.truncate(1 << 26)
-    archive.send(counter, ANSWER, {"initrd": source})
+    archive.send(counter, ANSWER, {"initrd": [Piece(source, 0, 1 << 26)]})
     assert 0 < counter.largest <= 2 * FRAME_SIZE
 
 

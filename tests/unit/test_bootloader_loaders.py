@@ -60,9 +60,18 @@ def test_only_one(tmp_path: Path, files: dict[str, str], expected: str) -> None:
     assert kind(make(tmp_path, files)) == expected
 
 
+def test_loader_is_named(tmp_path: Path) -> None:
+    """As BLS entries do not tell."""
+    assert loaders.default(make(tmp_path / "a", SYSTEMD_BOOT)).loader == "systemd-boot"
+    blscfg = {"boot/grub/grub.cfg": "blscfg", "boot/loader/entries/a.conf": "linux /vmlinuz\n"}
+    entry = loaders.default(make(tmp_path / "b", {**blscfg, **empty("boot/vmlinuz")}))
+    assert (entry.kind, entry.loader) == ("bls", "GRUB")
+    assert loaders.default(make(tmp_path / "c", UKI)).loader == loaders.FIRMWARE
+
+
 def test_none(tmp_path: Path) -> None:
     assert loaders.find(tmp_path) == []
-    with pytest.raises(StiefelError, match="no boot loader") as caught:
+    with pytest.raises(StiefelError, match="no boot loader's configuration") as caught:
         loaders.default(tmp_path)
     assert "boot.load" in caught.value.hint
 

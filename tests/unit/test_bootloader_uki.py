@@ -51,19 +51,22 @@ def test_entry(tmp_path: Path) -> None:
     )
 
 
-def test_extract(tmp_path: Path) -> None:
-    """The padding is not part of it; microcode comes first, and ends at a boundary."""
-    kernel, initrd = io.BytesIO(), io.BytesIO()
-    uki.extract(*image(tmp_path, *SECTIONS), kernel=kernel, initrd=initrd)
-    assert kernel.getvalue() == b"a kernel" * 1000
-    assert initrd.getvalue() == b"microcode\0\0\0" + b"an initrd" * 1000
+def test_sections_of_an_image(tmp_path: Path) -> None:
+    """Microcode comes first; the padding is not part of them."""
+    _, parsed = image(tmp_path, *SECTIONS)
+    data = (tmp_path / NAME).read_bytes()
+
+    def content(section: pe.Section) -> bytes:
+        return data[section.offset : section.offset + section.size]
+
+    assert content(parsed.kernel) == b"a kernel" * 1000
+    assert [content(one) for one in parsed.initrds] == [b"microcode", b"an initrd" * 1000]
 
 
-def test_file_changes_while_it_is_read(tmp_path: Path) -> None:
-    tree, parsed = image(tmp_path, *SECTIONS)
-    (tmp_path / NAME).write_bytes(b"MZ")
-    with pytest.raises(StiefelError, match="became shorter"):
-        uki.extract(tree, parsed, kernel=io.BytesIO(), initrd=io.BytesIO())
+def test_version(tmp_path: Path) -> None:
+    assert image(tmp_path, *SECTIONS)[1].version == ""
+    _, parsed = image(tmp_path, *SECTIONS, (".uname", b"6.12.1-arch1-1\0"))
+    assert parsed.version == "6.12.1-arch1-1"
 
 
 def test_refused(tmp_path: Path) -> None:

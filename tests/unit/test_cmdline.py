@@ -91,6 +91,13 @@ def test_defaults(extra: str) -> None:
 SERVING = {"encryption": "none", "after": "poweroff", "wait": 1, "swap": True}
 
 
+def test_several_initrds() -> None:
+    settings = replace(SETTINGS, initrd="ucode.img,initrd.img-*")
+    assert settings.initrds == ("ucode.img", "initrd.img-*")
+    assert ServerSettings.parse(settings.words()) == settings
+    assert SETTINGS.initrds == ("initrd.img-*",)
+
+
 def test_how_it_serves() -> None:
     settings = replace(SETTINGS, **SERVING)
     assert ServerSettings.parse(settings.words()) == settings

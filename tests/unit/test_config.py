@@ -182,13 +182,18 @@ def test_relative_paths_are_relative_to_the_file(
     [
         ("system-debian", "vmlinuz-*", "initrd.img-*"),
         ("system-arch", "vmlinuz-linux", "initramfs-stiefel.img"),
-        ("system-arch-dracut", "vmlinuz-linux", "initramfs-stiefel.img"),
+        ("system-arch-dracut", "vmlinuz-linux", "initramfs-linux.img"),
         ("system-gentoo", "vmlinuz-*", "initramfs-*.img"),
     ],
 )
 def test_load_follows_the_system(system: str, kernel: str, initrd: str) -> None:
-    loaded = parse(MINIMAL.replace("system-debian", system), name="x").boot.load
-    assert (loaded.kernel, loaded.initrd) == (kernel, initrd)
+    text = MINIMAL.replace("system-debian", system)
+    config = parse(text, name="x")
+    assert config.usual_names == config.load_names == (kernel, initrd)
+    assert (config.boot.load.kernel, config.boot.load.initrd) == ("", ""), "nothing is written"
+    config = parse(f"{text}  load: {{initrd: mine.img}}\n", name="x")
+    assert config.load_names == (kernel, "mine.img")
+    assert config.usual_names == (kernel, initrd)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from stiefelsystem.ramdisk.confirmation import Confirmation
 from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.handover import Handover
 from stiefelsystem.ramdisk.session import Asked
+from tests.namespaces import in_own_network
+from tests.unit.bootloader import program
+from tests.unit.one_link import SERVER, plugged_in
 
 # Interfaces that no machine has.
 PEER = Peer("fe80::1", 40000, 2**30)
@@ -180,3 +184,38 @@ def test_no_early_look_at_a_disk_that_a_client_gets(
         thread.join(20)
     handover.inspect_early(threading.Event())
     assert checked == [tmp_path / "disk"] * 2
+
+
+IMAGE = program((".ucode", b"microcode"), (".initrd", b"an initrd"), (".linux", b"a kernel" * 99))
+ON_THE_PARTITION = {"k": b"K", "i": b"initrd", "j": b"second one", "a.efi": IMAGE}
+# What is asked for, and what the desktop gets of it.
+HANDED_OVER = [
+    (("k", "i"), (b"K", b"initrd")),
+    (("k", "i,j"), (b"K", b"initrd" + bytes(6) + b"second one")),
+    (("a.efi", "a.efi"), (b"a kernel" * 99, b"microcode" + bytes(7) + b"an initrd")),
+]
+
+
+@pytest.mark.usefixtures("nbd_server")
+@pytest.mark.parametrize(("names", "expected"), HANDED_OVER)
+@in_own_network
+def test_what_is_handed_over(
+    handover: Handover, tmp_path: Path, names: tuple[str, str], expected: tuple[bytes, bytes]
+) -> None:
+    """Several initrds as one; and a unified kernel image in its parts."""
+    for folder in ("boot", "received"):
+        (tmp_path / folder).mkdir()
+    for name, content in ON_THE_PARTITION.items():
+        (tmp_path / "boot" / name).write_bytes(content)
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    handover._settings = replace(handover._settings, kernel=names[0], initrd=names[1])
+    stream = io.BytesIO()
+    with Sealer(stream.write, KEY) as sealed:
+        handover.boot(sealed, plugged_in(), SERVER, lambda: None)
+    handover.close()
+    with Opener(io.BytesIO(stream.getvalue()).read, KEY) as opened:
+        receiver = archive.Receiver(opened)
+        answer = receiver.answer()
+        got = receiver.files(tmp_path / "received", lambda _: None)
+    assert (got.kernel.read_bytes(), got.initrd.read_bytes()) == expected
+    assert answer["size"] == sum(map(len, expected))

@@ -34,6 +34,15 @@ def test_networkmanager() -> None:
     rules = settings("00-stiefellink-networkmanager.conf")
     unmanaged = rules["keyfile"]["unmanaged-devices+"].split(";")
     assert {f"interface-name:{name}" for name in NAMES} == set(unmanaged)
+    assert rules["device-stiefellink"]["match-device"].split(";") == unmanaged
+    assert rules["device-stiefellink"]["managed"] == "0"
+
+
+def test_udev() -> None:
+    """What udev makes of them: tests/netns/test_link_settings.py."""
+    assert settings("00-stiefellink.link")["Match"]["OriginalName"].split() == list(NAMES)
+    (rule,) = lines("00-stiefellink.rules")
+    assert f'KERNEL=="{"|".join(NAMES)}",' in rule
 
 
 def test_dhcpcd() -> None:

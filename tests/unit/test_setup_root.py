@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.setup.root import Root
+from tests import capabilities
 
 
 @pytest.fixture
@@ -78,9 +82,26 @@ def test_root_that_is_a_link(tree: Path) -> None:
 def test_commands() -> None:
     argv = ["update-initramfs", "-u"]
     assert Root().command(argv) == argv
-    assert Root(Path("/tmp")).command(argv) == ["chroot", "/tmp", *argv]
     entered = Root(Path("/tmp"), enter=lambda argv: ["enter", *argv])
     assert entered.command(argv) == ["enter", *argv]
     assert entered.command(["systemctl", "enable", "x"]) == [
         *("systemctl", "--root=/tmp", "enable", "x"),
     ]
+
+
+def test_a_command_inside_has_what_a_running_system_has(tmp_path: Path) -> None:
+    """But no services to talk to, and nothing of it is left mounted."""
+    capabilities.require_root()
+    capabilities.require_tools("busybox", "unshare")
+    for name in ("dev", "proc", "sys", "run", "bin"):
+        (tmp_path / name).mkdir()
+    busybox = str(shutil.which("busybox"))
+    libraries = subprocess.run(["ldd", busybox], capture_output=True, text=True, check=False)
+    for path in (busybox, *re.findall(r"/\S+", libraries.stdout)):
+        place = tmp_path / ("bin/sh" if path == busybox else path.lstrip("/"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    look = "[ -c /dev/null ] && [ -d /sys/class ] && [ -d /proc/1 ] && echo >/run/left && echo fine"
+    assert Root(tmp_path).run(["/bin/sh", "-c", look]).stdout == "fine\n"
+    assert not list((tmp_path / "run").iterdir())
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

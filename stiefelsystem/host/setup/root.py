@@ -13,13 +13,19 @@ from stiefelsystem.run import run
 
 # The kernel's own limit: path_resolution(7).
 _LINKS = 40
+# Programs of a system find there what they need of a running one, but for /run, by which they would
+# talk to this one's services. The mounts are in a namespace that ends with the command.
+_ENTER = (
+    'for name in dev proc sys; do mount --rbind "/$name" "$0/$name"; done; '
+    'mount -t tmpfs -o mode=0755,nosuid,nodev run "$0/run"; exec chroot "$0" "$@"'
+)
 
 
 class Root:
     """Paths and commands inside of a tree.
 
-    `enter` makes of a command the one that runs it inside (chroot, systemd-nspawn). It is not
-    asked where the tree is `/`, and not for systemctl, which knows trees itself.
+    `enter` makes of a command the one that runs it inside; by default, a chroot with what a system
+    needs. It is not asked where the tree is `/`, and not for systemctl, which knows trees itself.
     """
 
     def __init__(
@@ -29,7 +35,7 @@ class Root:
         enter: Callable[[Sequence[str]], Sequence[str | Path]] | None = None,
     ) -> None:
         self.path = path.resolve()
-        self._enter = enter or (lambda argv: ["chroot", self.path, *argv])
+        self._enter = enter or self._chroot
 
     def resolve(self, path: str, *, follow: bool = True) -> str:
         """The path inside, without links on its way; `follow` is for its last part.
@@ -79,6 +85,10 @@ class Root:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside; everything else is as for `stiefelsystem.run.run`."""
         return run(self.command(argv), check=check, timeout=timeout, log=log)
+
+    def _chroot(self, argv: Sequence[str]) -> list[str | Path]:
+        alone = ["unshare", "--mount", "--propagation", "private", "sh", "-ec"]
+        return [*alone, _ENTER, self.path, *argv]
 
 
 def _parts(path: str) -> list[str]:

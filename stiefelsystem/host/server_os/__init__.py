@@ -1,0 +1,1 @@
+"""What setup-server-os installs: the plan, with a module for each initrd generator."""

@@ -1,0 +1,31 @@
+"""Debian and its kin: initramfs-tools, whose hooks run with every update of a kernel."""
+
+from __future__ import annotations
+
+from stiefelsystem.host.server_os.parts import copy
+from stiefelsystem.host.setup.steps import Command, Step, WriteFiles
+
+_FROM = "nbd-hook/initramfs-tools"
+_TO = "/etc/initramfs-tools"
+
+
+def steps() -> list[Step]:
+    """The hook, the boot script, and the initrds made anew."""
+    return [
+        WriteFiles(
+            id="hook",
+            purpose="so that each initrd can have its disk over the network",
+            needs=("programs",),
+            files=(
+                copy(f"{_FROM}/hook", f"{_TO}/hooks/stiefelsystem", mode=0o755),
+                copy(f"{_FROM}/local-top", f"{_TO}/scripts/local-top/stiefelsystem", mode=0o755),
+            ),
+        ),
+        Command(
+            id="initrd",
+            purpose="make the initrds of all kernels anew",
+            needs=("programs", "hook"),
+            argv=("update-initramfs", "-u", "-k", "all"),
+            again=True,
+        ),
+    ]

@@ -1,0 +1,117 @@
+"""What is the same on every distribution: programs, settings, keys, the ramdisk, the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stiefelsystem import keys
+from stiefelsystem.config import Config
+from stiefelsystem.host import pack
+from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles, unit
+from stiefelsystem.host.tree import SOURCE
+
+LIBRARY = "/usr/local/lib/stiefelsystem"
+ETC = "/etc/stiefelsystem"
+UNIT = "stiefel-autokexec.service"
+# What of the package the laptop's own OS runs.
+_PACKAGES = ("", "bootloader", "laptop")
+# Found by a name without a folder, since the announcement tells users to type it. -B: Python is to
+# leave nothing in the folder that we would not know of.
+_COMMAND = f"""\
+#!/bin/sh
+exec /usr/bin/python3 -B {LIBRARY}/stiefel-autokexec "$@"
+"""
+
+
+def copy(source: str, target: str, *, mode: int = 0o644) -> File:
+    """A file of the checkout, and where it goes."""
+    return File(path=target, content=SOURCE / source, mode=mode)
+
+
+def programs() -> WriteFiles:
+    """autokexec, with what it imports, and the shell library of the initrd's hooks."""
+    sources = [
+        path.relative_to(SOURCE)
+        for package in _PACKAGES
+        for path in sorted((SOURCE / "stiefelsystem" / package).glob("*.py"))
+    ]
+    return WriteFiles(
+        id="programs",
+        purpose="what runs on this OS, and the library of the initrd's hooks",
+        files=(
+            *(copy(str(source), f"{LIBRARY}/{source}") for source in sources),
+            copy("autokexec/stiefel-autokexec", f"{LIBRARY}/stiefel-autokexec", mode=0o755),
+            copy("nbd-hook/lib", f"{LIBRARY}/nbd-hook-lib"),
+            File(path="/usr/local/bin/stiefel-autokexec", content=_COMMAND.encode(), mode=0o755),
+        ),
+    )
+
+
+def settings(config: Config, text: str) -> list[Step]:
+    """config.yaml, and what autokexec needs of the key."""
+    subkey = keys.subkey(keys.load(config.paths.key), keys.AUTOKEXEC)
+    image = pack.secrets_of(config.paths.cpio)
+    password = config.initrd.password is not None
+    config_file = File(
+        path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password
+    )
+    return [
+        WriteFiles(id="settings", purpose="your config.yaml, for autokexec", files=(config_file,)),
+        WriteFiles(
+            id="keys",
+            purpose="a subkey by which it knows your desktops, and the key for the ramdisk",
+            files=(
+                File(path=f"{ETC}/autokexec-key", content=subkey, mode=0o600, secret=True),
+                File(path=f"{ETC}/ramdisk.key.cpio", content=image, mode=0o600, secret=True),
+            ),
+        ),
+    ]
+
+
+def ramdisk(config: Config) -> WriteFiles:
+    """What this machine reboots into to serve: nothing in it is secret."""
+    image, setup = config.paths.cpio, config.server_setup
+    return WriteFiles(
+        id="ramdisk",
+        purpose="what this machine kexecs into to serve its disk",
+        files=(
+            File(path=str(setup.stiefelsystem_kernel), content=pack.kernel_of(image), mode=0o644),
+            File(path=str(setup.stiefelsystem_initrd), content=image, mode=0o644),
+        ),
+    )
+
+
+def generator() -> WriteFiles:
+    """What the OS does otherwise while it is stiefeled."""
+    target = "/usr/local/lib/systemd/system-generators/stiefelsystem"
+    return WriteFiles(
+        id="generator",
+        purpose="no sleep, no watchdogs, no swap on the disk while it is at the end of a cable",
+        files=(copy("nbd-hook/systemd-generator", target, mode=0o755),),
+    )
+
+
+def service(root: Root) -> list[Step]:
+    """autokexec's unit: written, enabled, and started if this is the OS that runs."""
+    needs = ("programs", "settings", "keys", "ramdisk", "service")
+    steps: list[Step] = [
+        WriteFiles(
+            id="service",
+            purpose="the unit that waits for a desktop",
+            needs=("programs", "settings", "keys", "ramdisk"),
+            files=(copy(f"autokexec/{UNIT}", f"/etc/systemd/system/{UNIT}"),),
+        ),
+        unit(UNIT, root=root, id="enable", purpose="start it with each boot", needs=needs),
+    ]
+    if root.path == Path("/") and Path("/run/systemd/system").is_dir():
+        start = Command(
+            id="start",
+            purpose="start it now",
+            needs=(*needs, "enable"),
+            # `restart` of a unit that was changed needs its new version to be read first.
+            argv=("sh", "-c", f"systemctl daemon-reload && systemctl restart {UNIT}"),
+            take_back=("systemctl", "stop", UNIT),
+        )
+        steps.append(start)
+    return steps

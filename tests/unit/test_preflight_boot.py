@@ -1,0 +1,187 @@
+"""What the desktop gets to boot, and whether there is room for what that needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stiefelsystem.config import Config
+from stiefelsystem.host import pack
+from stiefelsystem.host.preflight import boot, ramdisk
+from stiefelsystem.host.preflight.finding import Finding
+from stiefelsystem.host.setup.root import Root
+from tests.unit.preflight_tree import levels, put, settings, texts
+
+GRUB = """\
+menuentry 'My System' {
+	linux /boot/vmlinuz-6.12 root=UUID=r-r ro quiet resume=UUID=s-s mem=4G
+	initrd /boot/initrd.img-6.12
+}
+"""
+KERNELS = {"boot/vmlinuz-6.12": "kernel", "boot/initrd.img-6.12": "initrd"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree").mkdir()
+    return tmp_path / "tree"
+
+
+def test_what_the_boot_loader_boots(tree: Path) -> None:
+    put(tree, {**KERNELS, "boot/grub/grub.cfg": GRUB})
+    found = boot.look(Root(tree), settings("boot: {disk: /dev/sda, part: /dev/sda1}\n"))
+    said = texts(found)
+    assert "'My System' (/boot/grub/grub.cfg) on /dev/sda1" in said
+    assert "ok kernel: /boot/vmlinuz-6.12 " in said
+    assert "ok initrd: /boot/initrd.img-6.12 " in said
+    assert "ok cmdline: root=UUID=r-r ro quiet noresume" in said
+    assert "without resume=UUID=s-s: a hibernated system" in said
+    assert "without mem=4G: " in said
+    assert "obstacle" not in levels(found)
+
+
+def test_no_boot_loader(tree: Path) -> None:
+    (finding,) = boot.look(Root(tree), settings())
+    assert finding.level == "obstacle"
+    assert "boot loader" in finding.text
+    assert "boot.load" in finding.hint
+
+
+def test_kernel_without_a_boot_loader(tree: Path) -> None:
+    """As a virtual machine boots it: what the system module names is taken, and that is said."""
+    put(tree, KERNELS)
+    found = boot.look(Root(tree), settings())
+    assert "obstacle" not in levels(found)
+    assert "taken instead: the newest vmlinuz-*" in texts(found)
+
+
+def arch(text: str = "") -> Config:
+    return settings(text, module="system-arch")
+
+
+def test_arch_before_the_setup(tree: Path) -> None:
+    """The image for desktops is not there yet; that is no obstacle."""
+    put(tree, {"boot/vmlinuz-linux": "", "boot/initramfs-linux.img": ""})
+    grub = GRUB.replace("vmlinuz-6.12", "vmlinuz-linux").replace(
+        "initrd.img-6.12", "initramfs-linux.img"
+    )
+    put(tree, {"boot/grub/grub.cfg": grub})
+    found = boot.look(Root(tree), arch())
+    assert set(levels(found)) == {"ok"}
+    said = texts(found)
+    assert "ok kernel: /boot/vmlinuz-linux " in said
+    assert "ok initrd: /boot/initramfs-stiefel.img, which will be made" in said
+    assert "ok cmdline: root=UUID=r-r ro quiet [" in said
+    assert "without resume=UUID=s-s" in said
+    (tree / "boot/grub/grub.cfg").unlink()
+    found = boot.look(Root(tree), arch())
+    assert levels(found) == ["ok", "ok", "note"]
+    load = "boot: {disk: /dev/sda, load: {cmdline: root=/dev/x}}\n"
+    assert "ok cmdline: root=/dev/x [" in texts(boot.look(Root(tree), arch(load)))
+
+
+def test_arch_with_a_boot_partition(tree: Path) -> None:
+    put(tree, {"boot/vmlinuz-linux": ""})
+    found = boot.look(Root(tree), arch("boot: {disk: /dev/sda, part: /dev/sda1}\n"))
+    assert "ok boot: on /dev/sda1, by boot.part" in texts(found)
+    luks = "{type: luks, block: /dev/mapper/x, luks_block: /dev/sda1}"
+    (finding,) = boot.look(Root(tree), arch(f"boot: {{disk: /dev/sda, part: {luks}}}\n"))
+    assert finding.level == "obstacle"
+    assert "encrypted boot partition" in finding.text
+
+
+def test_arch_with_kernel_install(tree: Path) -> None:
+    put(
+        tree,
+        {"boot/0123456789abcdef/6.12.1-arch1-1/linux": "", "usr/lib/modules/6.12.1-arch1-1/x": ""},
+    )
+    (finding,) = boot.look(Root(tree), arch())
+    assert finding.level == "obstacle"
+    assert "there is no /boot/vmlinuz-linux" in finding.text
+    assert "kernel-install" in finding.text
+
+
+def test_arch_after_the_setup(tree: Path) -> None:
+    put(tree, {"boot/vmlinuz-linux": "", "boot/initramfs-stiefel.img": "image"})
+    assert "ok initrd: /boot/initramfs-stiefel.img [" in texts(boot.look(Root(tree), arch()))
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Config:
+    """A configuration whose ramdisk is built."""
+    config = settings(base=tmp_path / "checkout")
+    image = config.paths.cpio
+    image.parent.mkdir(parents=True)
+    for path in (image, pack.kernel_of(image), pack.secrets_of(image), config.paths.key):
+        path.write_bytes(bytes(1 << 20))
+    return config
+
+
+def free(monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
+    """A filesystem with so much room."""
+    status = SimpleNamespace(f_bavail=mebibytes << 8, f_frsize=1 << 12)
+    monkeypatch.setattr(os, "statvfs", lambda folder: status)
+
+
+def look(tree: Path, config: Config, generator: str = "") -> list[Finding]:
+    return ramdisk.look(Root(tree), config, generator=generator)
+
+
+def test_ramdisk_that_is_not_built(tree: Path, built: Config) -> None:
+    assert levels(look(tree, built)) == ["ok"]
+    pack.kernel_of(built.paths.cpio).unlink()
+    built.paths.key.unlink()
+    (finding,) = look(tree, built)
+    assert finding.level == "obstacle"
+    assert f"no {pack.kernel_of(built.paths.cpio)}, no {built.paths.key}" in finding.text
+    assert "create-initrd-nspawn --pack" in finding.hint
+
+
+def test_room_for_the_ramdisk(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "boot").mkdir()
+    free(monkeypatch, 2)
+    assert levels(look(tree, built)) == ["ok"]
+    free(monkeypatch, 1)
+    _, finding = look(tree, built)
+    assert finding.level == "obstacle"
+    assert finding.text == f"{tree}/boot has 1 MiB free, but the ramdisk would need 2 MiB there"
+    # What is there already is not copied again.
+    put(tree, {"boot/stiefelsystem/initrd": bytes(1 << 20)})
+    assert levels(look(tree, built)) == ["ok"]
+
+
+def test_room_for_a_new_initrd(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies beside the old one for a moment."""
+    put(
+        tree,
+        {"boot/initrd.img-6.1": bytes(4 << 20), "boot/initrd.img-5": "", "boot/vmlinuz-6.1": ""},
+    )
+    free(monkeypatch, 7)
+    assert levels(look(tree, built, "initramfs-tools")) == ["ok"]
+    free(monkeypatch, 6)
+    _, finding = look(tree, built, "initramfs-tools")
+    assert (
+        "6 MiB free, but the ramdisk, a new initrd beside the old one would need 7" in finding.text
+    )
+
+
+def test_room_for_the_image_of_mkinitcpio(
+    tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "boot").mkdir()
+    free(monkeypatch, 151)
+    _, finding = look(tree, built, "mkinitcpio")
+    assert "151 MiB free, but the ramdisk, the image for desktops would need 152" in finding.text
+    put(tree, {"boot/initramfs-linux-fallback.img": bytes(3 << 20)})
+    free(monkeypatch, 5)
+    assert levels(look(tree, built, "mkinitcpio")) == ["ok"]
+    put(tree, {"boot/initramfs-stiefel.img": bytes(9)})
+    free(monkeypatch, 2)
+    assert levels(look(tree, built, "mkinitcpio")) == ["ok"]
+
+
+def test_real_room(tree: Path, built: Config) -> None:
+    assert levels(look(tree, built, "dracut")) == ["ok"]

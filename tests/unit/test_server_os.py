@@ -1,0 +1,170 @@
+"""The plans of all families, on trees that are like theirs: done, done again, and taken back.
+
+What makes initrds stands in: a script that puts the files of the family's hook folders into one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stiefelsystem import config, keys
+from stiefelsystem.config import Config
+from stiefelsystem.host.preflight import distribution
+from stiefelsystem.host.server_os import plan
+from stiefelsystem.host.setup.execute import execute
+from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.undo import undo
+from tests.unit.setup_tree import snapshot
+
+FAMILIES = {
+    "initramfs-tools": ("debian", "boot/initrd.img-1", "etc/initramfs-tools"),
+    "mkinitcpio": ("arch", "boot/initramfs-stiefel.img", "etc/initcpio"),
+    "dracut": ("fedora", "boot/initramfs-1.img", "usr/lib/dracut/modules.d"),
+}
+# Each of them makes an initrd of what is in its folder.
+COMMANDS = ("update-initramfs", "mkinitcpio", "dracut")
+MAKE = """\
+#!/bin/sh
+cd "$(dirname "$0")/.." && find {folder} -type f | sort | xargs cat >{initrd}
+"""
+REMOVE = """\
+#!/bin/sh
+cd "$(dirname "$0")/.." && rm "$1" ".$2"
+"""
+INSTALLED = {
+    "debian": "".join(
+        f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n"
+        for name in ("kexec-tools", "python3-yaml", "python3-pycryptodome")
+    ),
+    "arch": ("kexec-tools-2.0.31-1", "python-yaml-6.0.2-3", "python-pycryptodomex-3.23.0-1"),
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> tuple[Config, str]:
+    """A configuration whose ramdisk and key are there."""
+    (tmp_path / "workdir").mkdir()
+    for name in ("stiefel.cpio", "stiefel.vmlinuz", "stiefel.key.cpio"):
+        (tmp_path / "workdir" / name).write_text(name)
+    keys.create(tmp_path / "aes-key")
+    paths = {"workdir": str(tmp_path / "workdir"), "key": str(tmp_path / "aes-key")}
+    text = f"modules: [system-debian]\nboot: {{disk: /dev/vda}}\npaths: {json.dumps(paths)}\n"
+    return config.parse(text, name="test"), text
+
+
+class System:
+    """A tree that is like one of a family, and its plan."""
+
+    def __init__(self, tree: Path, generator: str, settings: tuple[Config, str]) -> None:
+        self.tree, self.generator = tree, generator
+        self.config, self.text = settings
+        family, initrd, folder = FAMILIES[generator]
+        self.initrd = tree / initrd
+        for name in (
+            "boot",
+            "etc/systemd/system",
+            "usr/lib",
+            "bin",
+            "usr/lib/systemd/system",
+            folder,
+        ):
+            (tree / name).mkdir(parents=True, exist_ok=True)
+        (tree / "etc/os-release").write_text(f"ID={family}\n")
+        (tree / folder / "theirs").write_text("their hook\n")
+        self._command(*COMMANDS, text=MAKE.format(folder=folder, initrd=initrd))
+        self._command("rm", text=REMOVE)
+        self._database(family)
+        self.root = Root(tree, enter=lambda argv: [tree / "bin" / argv[0], *argv[1:]])
+        if generator != "mkinitcpio":
+            self.root.run([COMMANDS[0]])
+        self.family = distribution.look(self.root)
+
+    def _command(self, *names: str, text: str) -> None:
+        for name in names:
+            (self.tree / "bin" / name).write_text(text)
+            (self.tree / "bin" / name).chmod(0o755)
+
+    def _database(self, family: str) -> None:
+        if family == "debian":
+            (self.tree / "var/lib/dpkg").mkdir(parents=True)
+            (self.tree / "var/lib/dpkg/status").write_text(str(INSTALLED["debian"]))
+        elif family == "arch":
+            for name in INSTALLED["arch"]:
+                (self.tree / "var/lib/pacman/local" / name).mkdir(parents=True)
+        else:
+            self._command("rpm", text="#!/bin/sh\necho 1-1\n")
+
+    def set_up(self) -> bool:
+        steps = plan.make(
+            self.config, self.text, root=self.root, system=self.family, generator=self.generator
+        )
+        return execute(steps, root=self.root, yes=True)
+
+    def take_back(self) -> bool:
+        return undo(root=self.root, yes=True)
+
+
+@pytest.fixture(params=FAMILIES)
+def system(request: pytest.FixtureRequest, tmp_path: Path, settings: tuple[Config, str]) -> System:
+    return System(tmp_path / "tree", request.param, settings)
+
+
+def test_set_up_again_and_taken_back(system: System, capfd: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(system.tree, times=False)
+    assert system.set_up()
+    assert b"nbd" in system.initrd.read_bytes()
+    assert (system.tree / "etc/stiefelsystem/config.yaml").read_text() == system.text
+    assert "[" in capfd.readouterr().err
+
+    done = snapshot(system.tree)
+    assert system.set_up()
+    assert "nothing to do" in capfd.readouterr().err
+    assert snapshot(system.tree) == done
+
+    assert system.take_back()
+    assert snapshot(system.tree, times=False) == before
+
+
+def test_secrets_are_for_root_alone_and_never_shown(
+    system: System, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert system.set_up()
+    shown = capfd.readouterr()
+    etc = system.tree / "etc/stiefelsystem"
+    for name in ("config.yaml", "autokexec-key", "ramdisk.key.cpio"):
+        assert (etc / name).stat().st_mode & 0o777 == 0o600
+    assert "stiefel.key.cpio" not in shown.err + shown.out  # what is in it, here
+    kept = "".join(path.read_text(errors="replace") for path in etc.parent.rglob("*setup/*"))
+    assert "stiefel.key.cpio" not in kept
+    boot = [path for path in (system.tree / "boot").rglob("*") if path.is_file()]
+    assert not [path for path in boot if b"stiefel.key" in path.read_bytes()]
+
+
+def test_an_update_changes_what_is_different_and_no_more(
+    system: System, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert system.set_up()
+    capfd.readouterr()
+    system.text += "autokexec: {delay: 30}\n"
+    system.config = config.parse(system.text, name="test")
+    assert system.set_up()
+    shown = capfd.readouterr().err
+    assert "+autokexec: {delay: 30}" in shown
+    assert "ramdisk:" not in shown
+    assert "initrd:" not in shown
+
+
+def edited(system: System, name: str, change: Callable[[str], str]) -> None:
+    path = system.tree / name
+    path.write_text(change(path.read_text()))
+
+
+def test_what_the_user_changed_is_not_overwritten_unasked(system: System) -> None:
+    assert system.set_up()
+    edited(system, "etc/stiefelsystem/config.yaml", lambda text: f"{text}# mine\n")
+    assert not system.take_back()
+    assert "# mine" in (system.tree / "etc/stiefelsystem/config.yaml").read_text()

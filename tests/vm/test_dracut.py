@@ -1,0 +1,31 @@
+"""A real Debian on the desktop whose initrd was made by dracut, with systemd in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stiefelsystem.host.laptop import Kind
+from tests.vm import two
+from tests.vm.console import ask, log_in
+
+DRACUT = Kind("laptop-dracut", "dracut")
+_FILE = "/root/written"
+
+
+def test_a_session(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    with two.both(two.parts(DRACUT), disk) as (server, desktop):
+        desktop.wait_for("the laptop's disk is /dev/nbd0", two.SECONDS)
+        log_in(desktop)
+        keeper = two.look_at_keeper(desktop)
+        # It has outlived the unit that started it, and dracut has no last program of its own.
+        assert ask(desktop, f"cat /proc/{keeper}/cgroup") == "0::/init.scope"
+        assert ask(desktop, "systemctl is-enabled dracut-shutdown.service") == "masked-runtime"
+        ask(desktop, f"echo from the desktop >{_FILE}")
+        desktop.type("systemctl poweroff\n")
+        desktop.wait_until_off(two.SECONDS)
+        server.wait_for(two.ENDED, two.SECONDS)
+        server.press_ctrl_alt_delete()
+        server.wait_until_off(two.SECONDS)
+    two.verify(disk, _FILE, "from the desktop\n")
+    disk.unlink()
