@@ -26,6 +26,7 @@ PASSWORD = "stiefel"
 _PACKAGES = (
     "dbus",
     "linux-image-{architecture}",
+    "python3-pyudev",
     "python3-yaml",
     "systemd-zram-generator",
 )

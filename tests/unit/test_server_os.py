@@ -75,15 +75,15 @@ class System:
             (tree / name).mkdir(parents=True, exist_ok=True)
         (tree / "etc/os-release").write_text(f"ID={family}\n")
         (tree / folder / "theirs").write_text("their hook\n")
-        self._command(*COMMANDS, text=MAKE.format(folder=folder, initrd=initrd))
-        self._command("rm", text=REMOVE)
+        self.command(*COMMANDS, text=MAKE.format(folder=folder, initrd=initrd))
+        self.command("rm", text=REMOVE)
         self._database(family)
         self.root = Root(tree, enter=lambda argv: [tree / "bin" / argv[0], *argv[1:]])
         if generator != "mkinitcpio":
             self.root.run([COMMANDS[0]])
         self.family = distribution.look(self.root)
 
-    def _command(self, *names: str, text: str) -> None:
+    def command(self, *names: str, text: str) -> None:
         for name in names:
             (self.tree / "bin" / name).write_text(text)
             (self.tree / "bin" / name).chmod(0o755)
@@ -96,7 +96,7 @@ class System:
             for name in INSTALLED["arch"]:
                 (self.tree / "var/lib/pacman/local" / name).mkdir(parents=True)
         else:
-            self._command("rpm", text="#!/bin/sh\necho 1-1\n")
+            self.command("rpm", text="#!/bin/sh\necho 1-1\n")
 
     def set_up(self) -> bool:
         steps = plan.make(
@@ -156,6 +156,33 @@ def test_an_update_changes_what_is_different_and_no_more(
     assert "+autokexec: {delay: 30}" in shown
     assert "ramdisk:" not in shown
     assert "initrd:" not in shown
+
+
+OPENRC = """\
+#!/bin/sh
+link=$(dirname "$0")/../etc/runlevels/default/stiefel-autokexec
+case "$*" in
+"add stiefel-autokexec default") ln -s /etc/init.d/stiefel-autokexec "$link" ;;
+"--all delete stiefel-autokexec") rm "$link" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:
+    system = System(tmp_path / "tree", "dracut", settings)
+    for name in ("sbin", "etc/runlevels/default", "etc/init.d"):
+        (system.tree / name).mkdir(parents=True)
+    (system.tree / "sbin/openrc").touch()
+    system.command("rc-update", text=OPENRC)
+    before = snapshot(system.tree, times=False)
+    assert system.set_up()
+    service = system.tree / "etc/init.d/stiefel-autokexec"
+    assert service.stat().st_mode & 0o777 == 0o755
+    assert (system.tree / "etc/runlevels/default/stiefel-autokexec").is_symlink()
+    assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
+    assert system.take_back()
+    assert snapshot(system.tree, times=False) == before
 
 
 def edited(system: System, name: str, change: Callable[[str], str]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stiefelsystem import keys
 from stiefelsystem.config import Config
 from stiefelsystem.host import pack
-from stiefelsystem.host.setup.root import Root
-from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles, unit
+from stiefelsystem.host.setup.steps import File, Step, WriteFiles
 from stiefelsystem.host.tree import SOURCE
 
 LIBRARY = "/usr/local/lib/stiefelsystem"
 ETC = "/etc/stiefelsystem"
-UNIT = "stiefel-autokexec.service"
 # What of the package the laptop's own OS runs.
 _PACKAGES = ("", "bootloader", "laptop")
 # Found by a name without a folder, since the announcement tells users to type it. -B: Python is to
@@ -90,28 +86,3 @@ def generator() -> WriteFiles:
         purpose="no sleep, no watchdogs, no swap on the disk while it is at the end of a cable",
         files=(copy("nbd-hook/systemd-generator", target, mode=0o755),),
     )
-
-
-def service(root: Root) -> list[Step]:
-    """autokexec's unit: written, enabled, and started if this is the OS that runs."""
-    needs = ("programs", "settings", "keys", "ramdisk", "service")
-    steps: list[Step] = [
-        WriteFiles(
-            id="service",
-            purpose="the unit that waits for a desktop",
-            needs=("programs", "settings", "keys", "ramdisk"),
-            files=(copy(f"autokexec/{UNIT}", f"/etc/systemd/system/{UNIT}"),),
-        ),
-        unit(UNIT, root=root, id="enable", purpose="start it with each boot", needs=needs),
-    ]
-    if root.path == Path("/") and Path("/run/systemd/system").is_dir():
-        start = Command(
-            id="start",
-            purpose="start it now",
-            needs=(*needs, "enable"),
-            # `restart` of a unit that was changed needs its new version to be read first.
-            argv=("sh", "-c", f"systemctl daemon-reload && systemctl restart {UNIT}"),
-            take_back=("systemctl", "stop", UNIT),
-        )
-        steps.append(start)
-    return steps

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from stiefelsystem.config import Config
 from stiefelsystem.host.preflight import distribution
 from stiefelsystem.host.preflight.distribution import Distribution
-from stiefelsystem.host.server_os import dracut, initramfs_tools, mkinitcpio, network, parts
+from stiefelsystem.host.server_os import (
+    dracut,
+    initramfs_tools,
+    mkinitcpio,
+    network,
+    parts,
+    service,
+)
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Packages, Step
 
@@ -33,7 +40,7 @@ def make(
         *network.steps(root),
         parts.generator(),
         *_GENERATORS[generator](root),
-        *parts.service(root),
+        *service.steps(root),
     ]
 
 

@@ -1,22 +1,12 @@
 # shellcheck shell=sh
-# A stand-in for the init of mkinitcpio's busybox flavour: runs the hooks as that does, sourced one
-# after the other in one shell; its interactive shell only says that it is there.
-
-err() {
-	echo "ERROR: $*"
-}
+# Behind mkinitcpio_init_functions.sh: mkinitcpio's init without a machine, up to the root filesystem.
 
 launch_interactive_shell() {
 	echo "interactive shell"
 }
 
-read -r order </config
+# shellcheck source=/dev/null # of the image
+. /config
 # shellcheck disable=SC2086 # words
-for hook in $order; do
-	[ -x "/hooks/$hook" ] || continue
-	unset run_hook
-	# shellcheck source=/dev/null # of the test
-	. "/hooks/$hook"
-	run_hook
-done
+run_hookfunctions run_hook $HOOKS
 echo "mounting the root filesystem${around:+, and around is $around}"

@@ -1,0 +1,76 @@
+"""autokexec as a service: started with each boot, and now, if this is the OS that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stiefelsystem.host.server_os.parts import copy
+from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.steps import Command, Step, WriteFiles, unit
+
+NAME = "stiefel-autokexec"
+UNIT = f"{NAME}.service"
+_NEEDS = ("programs", "settings", "keys", "ramdisk")
+_PURPOSES = {
+    "service": "what waits for a desktop",
+    "enable": "start it with each boot",
+    "start": "start it now",
+}
+
+
+def steps(root: Root) -> list[Step]:
+    """The service is written, enabled, and started."""
+    running = root.path == Path("/")
+    if root.place("/sbin/openrc").exists():
+        return _openrc(root, started=running and Path("/run/openrc").is_dir())
+    return _systemd(root, started=running and Path("/run/systemd/system").is_dir())
+
+
+def _systemd(root: Root, *, started: bool) -> list[Step]:
+    steps: list[Step] = [
+        WriteFiles(
+            id="service",
+            purpose=_PURPOSES["service"],
+            needs=_NEEDS,
+            files=(copy(f"autokexec/{UNIT}", f"/etc/systemd/system/{UNIT}"),),
+        ),
+        unit(UNIT, root=root, id="enable", purpose=_PURPOSES["enable"], needs=("service",)),
+    ]
+    if started:
+        # A unit that was changed has to be read again first.
+        restart = f"systemctl daemon-reload && systemctl restart {UNIT}"
+        steps.append(_start(("sh", "-c", restart), ("systemctl", "stop", UNIT)))
+    return steps
+
+
+def _openrc(root: Root, *, started: bool) -> list[Step]:
+    steps: list[Step] = [
+        WriteFiles(
+            id="service",
+            purpose=_PURPOSES["service"],
+            needs=_NEEDS,
+            files=(copy(f"autokexec/{NAME}.openrc", f"/etc/init.d/{NAME}", mode=0o755),),
+        ),
+        Command(
+            id="enable",
+            purpose=_PURPOSES["enable"],
+            needs=("service",),
+            argv=("rc-update", "add", NAME, "default"),
+            take_back=("rc-update", "--all", "delete", NAME),
+            needed=lambda: not root.place(f"/etc/runlevels/default/{NAME}").is_symlink(),
+        ),
+    ]
+    if started:
+        steps.append(_start(("rc-service", NAME, "restart"), ("rc-service", NAME, "stop")))
+    return steps
+
+
+def _start(argv: tuple[str, ...], take_back: tuple[str, ...]) -> Command:
+    """Also after each change of what it runs."""
+    return Command(
+        id="start",
+        purpose=_PURPOSES["start"],
+        needs=(*_NEEDS, "service", "enable"),
+        argv=argv,
+        take_back=take_back,
+    )
