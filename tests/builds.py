@@ -19,6 +19,8 @@ WORKDIR = REPO / "workdir/demo"
 CACHE = REPO / "cache"
 # Of the same source, under a name that counts as newer, and always there to be installed.
 NEWER_KERNEL = f"linux-image-cloud-{debian.architecture()}"
+# Debian, too; but its initrds are made by what Fedora and Gentoo have.
+DRACUT = Kind("laptop-dracut", "dracut")
 # Each of the demo's own waits has its deadline, too.
 _WATCHDOG_SECONDS = 1500
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stiefelsystem.host.laptop import Kind
+from tests import builds
 from tests.vm import two
 from tests.vm.console import ask, log_in
 
-DRACUT = Kind("laptop-dracut", "dracut")
 _FILE = "/root/written"
 
 
 def test_a_session(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
-    with two.both(two.parts(DRACUT), disk) as (server, desktop):
+    with two.both(two.parts(builds.DRACUT), disk) as (server, desktop):
         desktop.wait_for("the laptop's disk is /dev/nbd0", two.SECONDS)
         log_in(desktop)
         keeper = two.look_at_keeper(desktop)

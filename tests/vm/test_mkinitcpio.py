@@ -20,19 +20,16 @@ from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.host import pack, vm
 from stiefelsystem.host.laptop import Laptop
 from stiefelsystem.host.vm import Hardware, VirtualMachine
-from tests import builds, capabilities
+from tests import capabilities
 from tests.vm import composed
 from tests.vm.console import ask, log_in
-from tests.vm.test_target import verify
+from tests.vm.two import CONSOLE, ENDED, SECONDS, look_at_keeper, parts, verify
 from tests.vm.wire import teller
 
 # Without what our settings leave out: there is nothing in arch/ for these words of HOOKS.
 _BUSYBOX = "base udev autodetect filesystems resume shutdown"
 _SYSTEMD = "base systemd autodetect filesystems sd-shutdown"
-_SECONDS = 300.0
-_CONSOLE = "console=ttyS0 quiet panic=1 oops=panic"
 _MAC = "52:54:00:00:00:4"  # and a digit
-_ENDED = "is done; the disk is closed, and has everything"
 _LINK = "/run/initramfs/stiefelsystem/stiefel-link"
 _KERNEL, _IMAGE = config._LOAD["system-arch"]
 # The second session's image, until it takes the place of the first one's.
@@ -72,7 +69,7 @@ class Machines:
             name=name,
             kernel=self.kernel,
             initrd=self.ramdisk,
-            cmdline=f"{words} {_CONSOLE}",
+            cmdline=f"{words} {CONSOLE}",
             mac=f"{_MAC}{digit}",
             cable=cable["server" if disk else "desktop"],
             disk=disk,
@@ -86,17 +83,15 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
     If the test fails, all consoles' logs are printed.
     """
-    capabilities.require_root()
-    capabilities.require_tools("busybox", "debootstrap", "debugfs", "dumpe2fs")
-    capabilities.require_tools("qemu-system-x86_64", "systemd-nspawn")
-    settings, laptop = builds.virtual_laptop()
+    capabilities.require_tools("busybox", "debugfs")
+    ramdisk, laptop = parts()
     disk = tmp_path / "disk.img"
     subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
     first = composed.image(laptop, _BUSYBOX, tmp_path / "busybox")
     second = composed.image(laptop, _SYSTEMD, tmp_path / "systemd")
     composed.put_into_boot(disk, {_KERNEL: laptop.kernel, _IMAGE: first, _NEXT: second})
-    with vm.whole_ramdisk(settings.paths.cpio) as ramdisk:
-        yield Machines(disk, pack.kernel_of(settings.paths.cpio), ramdisk, laptop)
+    with vm.whole_ramdisk(ramdisk) as whole:
+        yield Machines(disk, pack.kernel_of(ramdisk), whole, laptop)
 
 
 @contextmanager
@@ -111,15 +106,8 @@ def logs(folder: Path) -> Iterator[None]:
 
 
 def look_around(desktop: VirtualMachine) -> None:
-    """The root is on the laptop's disk, and the keeper holds nothing of it."""
-    assert ask(desktop, "findmnt -n -o SOURCE /") == "/dev/nbd0p2"
-    keeper = ask(desktop, "pidof @stiefel-link")
-    # By its inode: systemd gives the OS other mounts of the same filesystems, and the keeper's have
-    # no path there.
-    program = ask(desktop, f"stat -L -c %d:%i /proc/{keeper}/exe")
-    assert program == ask(desktop, f"stat -c %d:%i {_LINK}")
-    assert ask(desktop, f"findmnt -n -o SOURCE,FSTYPE -T {_LINK}") == "stiefelsystem tmpfs"
-    assert "/dev/nbd0" not in ask(desktop, f"ls -l /proc/{keeper}/fd")
+    """The keeper is in its place, and has no folder of the OS's, either."""
+    keeper = look_at_keeper(desktop)
     for name in ("root", "cwd"):
         holds = ask(desktop, f"stat -L -c %d /proc/{keeper}/{name}")
         assert holds != ask(desktop, "stat -c %d /")
@@ -127,7 +115,7 @@ def look_around(desktop: VirtualMachine) -> None:
 
 def use_a_shell(desktop: VirtualMachine) -> None:
     """The busybox flavour, with a shell as the OS's init; it exchanges the images."""
-    desktop.wait_for("root@.*# ", _SECONDS)
+    desktop.wait_for("root@.*# ", SECONDS)
     look_around(desktop)
     for command in (
         "mount -o remount,rw /",
@@ -140,7 +128,7 @@ def use_a_shell(desktop: VirtualMachine) -> None:
     ):
         assert ask(desktop, f"({command}) >/dev/null && echo well") == "well"
     desktop.type("echo o >/proc/sysrq-trigger\n")
-    desktop.wait_until_off(_SECONDS)
+    desktop.wait_until_off(SECONDS)
 
 
 def use_the_whole_os(desktop: VirtualMachine) -> None:
@@ -151,7 +139,7 @@ def use_the_whole_os(desktop: VirtualMachine) -> None:
     assert ask(desktop, "cat /root/twice") == "first"
     ask(desktop, "echo second >>/root/twice")
     desktop.type("systemctl poweroff\n")
-    desktop.wait_until_off(_SECONDS)
+    desktop.wait_until_off(SECONDS)
 
 
 def test_both_flavours(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,12 +148,12 @@ def test_both_flavours(machines: Machines, capsys: pytest.CaptureFixture[str]) -
     with logs(folder), VirtualMachine(machines.server(), folder) as server:
         with VirtualMachine(machines.desktop("busybox", "1", "init=/bin/bash"), folder) as desktop:
             use_a_shell(desktop)
-        server.wait_for(_ENDED, _SECONDS)
+        server.wait_for(ENDED, SECONDS)
         tell(f"busybox: the session is over after {time.monotonic() - begun:.0f} s")
         at = server.position
         with VirtualMachine(machines.desktop("systemd", "2"), folder) as desktop:
             use_the_whole_os(desktop)
-        server.wait_for(_ENDED, _SECONDS, after=at)
+        server.wait_for(ENDED, SECONDS, after=at)
         tell(f"systemd: the session is over after {time.monotonic() - begun:.0f} s")
-    verify(machines.disk, "first\nsecond\n")
+    verify(machines.disk, "/root/twice", "first\nsecond\n")
     machines.disk.unlink()

@@ -12,6 +12,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from stiefelsystem.host import debian
 from stiefelsystem.host.laptop import DEMO, Kind, Laptop, set_up
 from tests import builds, capabilities
@@ -90,7 +92,8 @@ def _packages(tree: Path) -> set[str]:
     return set(shown.split())
 
 
-def test_initramfs_tools(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", (DEMO, builds.DRACUT), ids=lambda kind: kind.generator)
+def test_whole_life(kind: Kind, tmp_path: Path) -> None:
     capabilities.require_root()
     capabilities.require_tools("debootstrap", "systemd-nspawn")
-    whole_life(DEMO, tmp_path)
+    whole_life(kind, tmp_path)

@@ -24,10 +24,11 @@ _MAC = "52:54:00:00:00:2"  # and a digit
 
 
 def parts(kind: Kind = DEMO) -> tuple[Path, Laptop]:
-    """The ramdisk and a virtual laptop, or a skipped test where they cannot be made or used."""
+    """The ramdisk, and a virtual laptop whose kernel was updated after it was set up; or a skipped
+    test where they cannot be made or used."""
     capabilities.require_root()
     capabilities.require_tools("qemu-system-x86_64", "debootstrap", "systemd-nspawn", "dumpe2fs")
-    settings, laptop = builds.virtual_laptop(kind)
+    settings, laptop = builds.updated_laptop(kind)
     return settings.paths.cpio, laptop
 
 
@@ -74,6 +75,7 @@ def _hardware(laptop: Laptop, image: Path, disk: Path, ramdisk: Path) -> list[Ha
 def look_at_keeper(desktop: VirtualMachine) -> str:
     """The root is the laptop's, and the keeper in its place and rank; returns the keeper's PID."""
     assert ask(desktop, "findmnt -n -o SOURCE /") == "/dev/nbd0p2"
+    assert "-cloud-" in ask(desktop, "uname -r")  # builds.NEWER_KERNEL
     status = json.loads(ask(desktop, f"{_LINK} status --json"))
     assert status["state"] == "connected"
     assert status["encryption"] == "wireguard"
