@@ -1,7 +1,7 @@
 """stiefel-autokexec as a service of a real OS: an adapter is plugged in, and who may say no.
 
-In one go, on one machine: refused by an inhibitor, cancelled, killed, and at last obeyed. Its initrd is
-of dracut; test_demo boots one of initramfs-tools.
+In one go, on one machine: refused by an inhibitor, cancelled, killed, and at last obeyed. The
+initrd was made by dracut; test_demo boots one of initramfs-tools.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _CONFIG = "/etc/stiefelsystem/config.yaml"
 _LISTENS = "waiting for an adapter to be plugged in"
 _COUNTS = r"This OS stops in \d+ s"
 _LOADED = "cat /sys/kernel/kexec_loaded"
+_UNLOADED = "until grep 0 /sys/kernel/kexec_loaded; do sleep 0.1; done"
 _DEVICES = "/machine/peripheral"
 _HOLD = "systemd-inhibit --what=shutdown --mode={mode} --who=me --why=testing sleep 1000 &\n"
 
@@ -78,7 +79,7 @@ def cancelled(person: Person) -> None:
     assert ask(person.laptop, _LOADED) == "1"
     assert "this OS goes on" in ask(person.laptop, "stiefel-autokexec --cancel")
     person.wait_for("This OS goes on: cancelled by root", at)
-    assert ask(person.laptop, _LOADED) == "0"
+    assert ask(person.laptop, _UNLOADED) == "0"
     assert "no countdown" in ask(person.laptop, "stiefel-autokexec --cancel")
     person.pull_out()
 
@@ -90,7 +91,7 @@ def killed(person: Person) -> None:
     at = person.laptop.position
     person.laptop.type("systemctl kill --signal=KILL stiefel-autokexec\n")
     person.wait_for(_LISTENS, at)
-    assert ask(person.laptop, _LOADED) == "0"
+    assert ask(person.laptop, _UNLOADED) == "0"
     person.pull_out()
 
 

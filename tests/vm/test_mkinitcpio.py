@@ -79,10 +79,7 @@ class Machines:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    """A laptop that serves from the beginning, with both images on its disk.
-
-    If the test fails, all consoles' logs are printed.
-    """
+    """A laptop that serves from the beginning, with both images on its disk."""
     capabilities.require_tools("busybox", "debugfs")
     ramdisk, laptop = parts()
     disk = tmp_path / "disk.img"
