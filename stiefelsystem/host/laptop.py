@@ -17,6 +17,7 @@ from stiefelsystem import files
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError, say, step
 from stiefelsystem.host import debian
+from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.stamps import Stamp
 from stiefelsystem.host.tree import SOURCE
 from stiefelsystem.run import run
@@ -120,7 +121,8 @@ def build(config: Config, config_text: str, *, mirror: str | None, kind: Kind = 
     with step(f"{kind.name}: its own initrd, as before we come"):
         _configure(laptop.before)
         if not list((laptop.before / "boot").glob("initrd*")):
-            debian.nspawn(laptop.before, ["sh", "-ec", _FIRST_INITRD, kind.generator])
+            # Not in a container, where dracut could make no device nodes.
+            Root(laptop.before).run(["sh", "-ec", _FIRST_INITRD, kind.generator], timeout=_SECONDS)
     with step(f"{kind.name}: setup-server-os"):
         debian.remove_tree(laptop.tree)
         run(["cp", "--archive", "--reflink=auto", laptop.before, laptop.tree])

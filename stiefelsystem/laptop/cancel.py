@@ -10,6 +10,7 @@ import os
 import pwd
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,7 +62,8 @@ class Listener:
         with asker:
             credentials = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             _, user, _ = _CREDENTIALS.unpack(credentials)
-            asker.send(_ANSWER, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            with suppress(OSError):  # who is gone again has said no all the same
+                asker.send(_ANSWER, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         raise Cancelled(f"cancelled by {_name(user)}")
 
 

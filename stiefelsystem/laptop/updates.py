@@ -33,6 +33,8 @@ _NAMES = {
     # What they run for a kernel, and people by hand.
     *("update-initramfs", "mkinitramfs", "mkinitcpio", "dracut", "kernel-install", "installkernel"),
     *("depmod", "dkms", "update-grub", "grub-mkconfig", "grub2-mkconfig", "grub-install", "ukify"),
+    # Ours, which asks for a while, and then makes initrds.
+    "setup-server-os",
 }
 _INTERPRETER = re.compile(r"(ba|da|k|z)?sh|python[0-9.]*|perl[0-9.]*")
 _NESTED = re.compile(r"^NSpid:\s+\d+\s+\d", re.M)
@@ -92,7 +94,9 @@ def _is_of_this_boot(file: Path) -> bool:
 def _processes(proc: Path) -> Iterator[Process]:
     """The processes of this system that must not be stopped; those of containers may be."""
     for folder in proc.iterdir():
-        if not (folder.name.isdigit() and (name := _program(folder)) in _NAMES):
+        if not folder.name.isdigit() or folder.name == str(os.getpid()):
+            continue
+        if (name := _program(folder)) not in _NAMES:
             continue
         # A process of a container has a second number there: proc(5).
         if not _NESTED.search(_read(folder / "status")):

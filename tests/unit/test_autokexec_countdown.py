@@ -5,6 +5,7 @@ What comes of its end is in test_autokexec_service.py.
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
@@ -131,6 +132,14 @@ def test_called_as_the_countdown_ends(tmp_path: Path) -> None:
             pass
     thread.join()
     assert answers == [False]
+
+
+def test_who_has_gone_without_an_answer(tmp_path: Path) -> None:
+    with Listener(tmp_path) as listener:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+            asker.connect(str(tmp_path / "cancel"))
+        with pytest.raises(Cancelled):
+            listener.raise_if_asked()
 
 
 def test_a_countdown_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

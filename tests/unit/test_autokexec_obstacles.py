@@ -110,6 +110,7 @@ def test_pacmans_lock_from_before_this_boot(root: Path, proc: Path) -> None:
         (["depmod", "-a"], "depmod"),
         (["/bin/bash", "/usr/bin/dracut", "--force"], "dracut"),
         (["kernel-install", "add"], "kernel-install"),
+        (["/usr/bin/python3", "./setup-server-os"], "setup-server-os"),
     ],
 )
 def test_a_program_at_work(root: Path, proc: Path, words: list[str], name: str) -> None:

@@ -6,6 +6,7 @@ What makes initrds stands in: a script that puts the files of the family's hook 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import pytest
 
 from stiefelsystem import config, keys
 from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host import consent
 from stiefelsystem.host.preflight import distribution
 from stiefelsystem.host.server_os import plan
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.steps import File, Step, WriteFiles
 from stiefelsystem.host.setup.undo import undo
+from stiefelsystem.host.tree import SOURCE
 from tests.unit.setup_tree import snapshot
 
 FAMILIES = {
@@ -98,11 +103,13 @@ class System:
         else:
             self.command("rpm", text="#!/bin/sh\necho 1-1\n")
 
-    def set_up(self) -> bool:
-        steps = plan.make(
+    def plan(self) -> list[Step]:
+        return plan.make(
             self.config, self.text, root=self.root, system=self.family, generator=self.generator
         )
-        return execute(steps, root=self.root, yes=True)
+
+    def set_up(self) -> bool:
+        return execute(self.plan(), root=self.root, yes=True)
 
     def take_back(self) -> bool:
         return undo(root=self.root, yes=True)
@@ -127,6 +134,37 @@ def test_set_up_again_and_taken_back(system: System, capfd: pytest.CaptureFixtur
 
     assert system.take_back()
     assert snapshot(system.tree, times=False) == before
+
+
+def test_a_hook_that_was_kept_alone_fails_no_initrd(tmp_path: Path) -> None:
+    hook = (SOURCE / "nbd-hook/initramfs-tools/hook").read_text()
+    hook = hook.replace("/usr/local/lib/stiefelsystem", str(tmp_path))
+    done = subprocess.run(["sh"], input=hook, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert f"there is no {tmp_path}/nbd-hook-lib" in done.stderr
+
+
+def test_a_password_that_goes_is_not_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "etc").mkdir()
+    for content, secret in ((b"password: hunter2", True), (b"nothing", False)):
+        file = File(path="/etc/settings", content=content, secret=secret)
+        step = WriteFiles(id="settings", purpose="settings", files=(file,))
+        assert execute([step], root=Root(tmp_path), yes=True)
+    assert "hunter2" not in capfd.readouterr().err
+
+
+def test_nothing_waits_for_a_desktop_without_its_packages(system: System) -> None:
+    steps = plan.make(
+        *(system.config, system.text),
+        root=system.root,
+        system=system.family,
+        generator=system.generator,
+    )
+    needs = {step.id: step.needs for step in steps}
+    assert "packages" in needs["service"]
+    assert "service" in needs["enable"]
 
 
 def test_secrets_are_for_root_alone_and_never_shown(
@@ -156,6 +194,42 @@ def test_an_update_changes_what_is_different_and_no_more(
     assert "+autokexec: {delay: 30}" in shown
     assert "ramdisk:" not in shown
     assert "initrd:" not in shown
+
+
+def test_what_another_version_had_goes(system: System) -> None:
+    before = snapshot(system.tree, times=False)
+    assert system.set_up()
+    system.text += "server-setup: {stiefelsystem-initrd: /boot/elsewhere/initrd}\n"
+    system.config = config.parse(system.text, name="test")
+    assert system.set_up()
+    assert (system.tree / "boot/elsewhere/initrd").exists()
+    assert not (system.tree / "boot/stiefelsystem/initrd").exists()
+    assert system.take_back()
+    assert snapshot(system.tree, times=False) == before
+
+
+def test_a_link_in_the_place_of_a_file_of_ours(system: System) -> None:
+    """It may lead to a program of the system, which is not to be overwritten."""
+    theirs = system.tree / "usr/bin/theirs"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs\n")
+    link = system.tree / "usr/local/bin/stiefel-autokexec"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/usr/bin/theirs")
+    with pytest.raises(StiefelError, match="it is a link to /usr/bin/theirs"):
+        system.set_up()
+    assert theirs.read_text() == "theirs\n"
+
+
+def test_without_an_initrd_nothing_waits_for_a_desktop(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stop the OS for a desktop that cannot boot it."""
+    answers = {"do initrd?": "skip"}
+    monkeypatch.setattr(consent, "can_ask", lambda: True)
+    monkeypatch.setattr(consent, "choose", lambda asked, _: answers.get(asked, "yes"))
+    assert not execute(system.plan(), root=system.root)
+    assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
 
 
 OPENRC = """\

@@ -131,5 +131,5 @@ def test_on_the_medium_before_what_follows(before: Path, folder: Path) -> None:
                 checked += 1
             if event == "write":
                 unsafe.add(path)
-        assert checked > 10
+        assert checked >= 10
         assert not unsafe

@@ -114,6 +114,9 @@ def test_torn_at_every_byte(root: Root) -> None:
     content = file_of(root).read_bytes()
     for length in range(len(content)):
         file_of(root).write_bytes(content[:length])
+        if b"\n" not in content[:length]:
+            for copy in file_of(root).parent.glob("*.*"):
+                copy.unlink()  # none is made before the first line is whole
         expected = {"/a": 1} if length >= whole else {}
         paths = {path for step in read(root).steps.values() for path in step.paths}
         assert paths == expected.keys()
@@ -124,6 +127,48 @@ def test_torn_at_every_byte(root: Root) -> None:
         assert record.steps["one"].paths.keys() == {*expected, "/c"}
         copy = record.steps["one"].paths["/c"].original_copy
         assert record.copy_of(copy) == b"first of c"
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"?\n"])
+def test_lost_but_for_its_copies(root: Root, left: bytes) -> None:
+    """They are all that is left of the user's files: to find nothing would remove them."""
+    with Record.open(root, writable=True) as record:
+        announce(record, "/a", b"first", b"ours")
+    file_of(root).write_bytes(left)
+    with pytest.raises(StiefelError, match="line 1, is damaged"):
+        read(root)
+    file_of(root).unlink()
+    with pytest.raises(StiefelError, match="line 1, is damaged"):
+        read(root)
+
+
+def test_a_copy_that_is_gone(root: Root) -> None:
+    with Record.open(root, writable=True) as record:
+        announce(record, "/a", b"first", b"ours")
+        (record.folder / "1.original").unlink()
+        error = system.refused(lambda: record.copy_of("1.original"))
+    assert "1.original is gone" in str(error)
+    assert "backup" in error.hint
+
+
+def test_two_that_begin_at_once(root: Root) -> None:
+    """Neither has found a record; who comes second must not take the first one's away."""
+    with Record.open(root, writable=True) as first, Record.open(root, writable=True) as second:
+        announce(first, "/a", b"first", b"ours")
+        with pytest.raises(StiefelError, match=r"has made .* meanwhile"):
+            announce(second, "/b", b"first", b"ours")
+        announce(first, "/c", b"first", b"ours")
+    assert read(root).steps["one"].paths.keys() == {"/a", "/c"}
+
+
+def test_folder_behind_a_link_of_the_tree(root: Root) -> None:
+    (root.path / "var/record").mkdir(parents=True)
+    (root.path / "etc/stiefelsystem-setup").symlink_to("/var/record")
+    with Record.open(root, writable=True) as record:
+        announce(record, "/a", b"first", b"ours")
+        record.undone("one")
+        record.remove()
+    assert not (root.path / "var/record").exists()
 
 
 @pytest.mark.parametrize("garbage", [bytes(100), b"\0\0\0}\n", b'{"step": \n'])
@@ -147,7 +192,8 @@ def test_damaged(root: Root) -> None:
         announce(record, "/a", b"first", b"ours")
         announce(record, "/b", b"first", b"ours")
     lines = file_of(root).read_bytes().splitlines(keepends=True)
-    for damaged in (b"?" + lines[1], b'{"step": "x"}\n', b"[5]\n", b'{"ended": "x"}\n'):
+    run = b'{"step": "x", "purpose": "", "needs": [], "run": "x"}\n'
+    for damaged in (b"?" + lines[1], run, b'{"step": "x"}\n', b"[5]\n", b'{"ended": "x"}\n'):
         file_of(root).write_bytes(lines[0] + damaged + lines[2])
         error = system.refused(lambda: read(root))
         assert "line 2, is damaged" in str(error)

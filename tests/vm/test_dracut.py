@@ -13,9 +13,11 @@ _FILE = "/root/written"
 
 def test_a_session(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
-    with two.both(two.parts(builds.DRACUT), disk) as (server, desktop):
+    parts = two.parts(builds.DRACUT)
+    with two.both(parts, disk) as (server, desktop):
         desktop.wait_for("the laptop's disk is /dev/nbd0", two.SECONDS)
         log_in(desktop)
+        assert ask(desktop, "uname -r") == builds.new_kernel(parts[1])
         keeper = two.look_at_keeper(desktop)
         # It has outlived the unit that started it, and dracut has no last program of its own.
         assert ask(desktop, f"cat /proc/{keeper}/cgroup") == "0::/init.scope"

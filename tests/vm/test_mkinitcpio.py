@@ -81,7 +81,7 @@ class Machines:
 def machines(tmp_path: Path) -> Iterator[Machines]:
     """A laptop that serves from the beginning, with both images on its disk."""
     capabilities.require_tools("busybox", "debugfs")
-    ramdisk, laptop = parts()
+    ramdisk, laptop = parts(updated=False)
     disk = tmp_path / "disk.img"
     subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
     first = composed.image(laptop, _BUSYBOX, tmp_path / "busybox")

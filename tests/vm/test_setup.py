@@ -97,3 +97,22 @@ def test_whole_life(kind: Kind, tmp_path: Path) -> None:
     capabilities.require_root()
     capabilities.require_tools("debootstrap", "systemd-nspawn")
     whole_life(kind, tmp_path)
+
+
+def test_all_drivers_whatever_modules_says(tmp_path: Path) -> None:
+    """MODULES=dep needs a root device, which a tree has not; `list` has even less by itself."""
+    capabilities.require_root()
+    capabilities.require_tools("debootstrap", "systemd-nspawn")
+    _, laptop = builds.virtual_laptop()
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-a", "--reflink=auto", laptop.tree, tree], check=True)
+    (most,) = initrds(tree)
+    version = most.name.removeprefix("initrd.img-")
+    debian.nspawn(tree, ["mkinitramfs", "-m", "list", "-o", "/boot/list", version])
+    drivers = [_drivers(tree, name) for name in (most.name, "list")]
+    assert drivers[0] == drivers[1]
+    assert any("/nbd.ko" in name for name in drivers[0])
+
+
+def _drivers(tree: Path, name: str) -> set[str]:
+    return {path for path in contents(tree, Path(name), DEMO) if ".ko" in path}

@@ -13,6 +13,7 @@ import pytest
 from stiefelsystem import cmdline
 from stiefelsystem.host.laptop import Laptop
 from stiefelsystem.host.vm import VirtualMachine
+from tests import builds
 from tests.vm import two
 from tests.vm.console import ask, log_in
 
@@ -58,6 +59,7 @@ def test_two_sessions(parts: tuple[Path, Laptop], tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
     with two.both(parts, disk) as (server, desktop):
         log_in(desktop)
+        assert ask(desktop, "uname -r") == builds.new_kernel(parts[1])
         look_around(desktop)
         ask(desktop, "echo first >/root/twice")
         desktop.type(f"python3 - <<'END'\n{_LOAD}END\n")

@@ -14,7 +14,7 @@ from stiefelsystem.host.preflight import tree
 from stiefelsystem.host.preflight.distribution import Distribution
 from stiefelsystem.host.preflight.finding import Finding, failed, note, obstacle, ok
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.laptop import stop
+from stiefelsystem.laptop import stop, updates
 
 # UEFI specification, "Globally Defined Variables"; efivarfs has 4 bytes of attributes before each.
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -26,8 +26,8 @@ _CONTAINER = ("/run/systemd/container", "/run/.containerenv", "/.dockerenv")
 
 def look(machine: Root, system: Distribution, config: Config) -> list[Finding]:
     """What this machine can do; `machine` is `/`, but for tests."""
-    found = [*_container(machine), *_stiefeled(machine), *_stopped(machine), *_kexec(machine)]
-    return [*found, _secure_boot(machine, system), *_network(machine, config)]
+    found = [*_container(machine), *_stiefeled(machine), *_stopped(machine), *_busy(machine)]
+    return [*found, *_kexec(machine), _secure_boot(machine, system), *_network(machine, config)]
 
 
 def _container(machine: Root) -> list[Finding]:
@@ -51,6 +51,12 @@ def _stopped(machine: Root) -> list[Finding]:
     except StiefelError as error:
         return [failed("init", error)]
     return []
+
+
+def _busy(machine: Root) -> list[Finding]:
+    hint = "wait until it is done: two that make initrds would damage them"
+    proc = tree.real(machine, "/proc")
+    return [obstacle("at work", one, hint) for one in updates.running(machine.path, proc)]
 
 
 def _kexec(machine: Root) -> list[Finding]:

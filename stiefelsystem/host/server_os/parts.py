@@ -12,6 +12,7 @@ LIBRARY = "/usr/local/lib/stiefelsystem"
 ETC = "/etc/stiefelsystem"
 # What of the package the laptop's own OS runs.
 _PACKAGES = ("", "bootloader", "laptop")
+COMMAND = "/usr/local/bin/stiefel-autokexec"
 # Found by a name without a folder, since the announcement tells users to type it. -B: Python is to
 # leave nothing in the folder that we would not know of.
 _COMMAND = f"""\
@@ -22,7 +23,7 @@ exec /usr/bin/python3 -B {LIBRARY}/stiefel-autokexec "$@"
 
 def copy(source: str, target: str, *, mode: int = 0o644) -> File:
     """A file of the checkout, and where it goes."""
-    return File(path=target, content=SOURCE / source, mode=mode)
+    return File(path=target, content=SOURCE / source, mode=mode, ours=True)
 
 
 def programs() -> WriteFiles:
@@ -39,7 +40,12 @@ def programs() -> WriteFiles:
             *(copy(str(source), f"{LIBRARY}/{source}") for source in sources),
             copy("autokexec/stiefel-autokexec", f"{LIBRARY}/stiefel-autokexec", mode=0o755),
             copy("nbd-hook/lib", f"{LIBRARY}/nbd-hook-lib"),
-            File(path="/usr/local/bin/stiefel-autokexec", content=_COMMAND.encode(), mode=0o755),
+            File(
+                path="/usr/local/bin/stiefel-autokexec",
+                content=_COMMAND.encode(),
+                mode=0o755,
+                ours=True,
+            ),
         ),
     )
 

@@ -10,7 +10,8 @@ from stiefelsystem.host.setup.steps import Command, Step, WriteFiles, unit
 
 NAME = "stiefel-autokexec"
 UNIT = f"{NAME}.service"
-_NEEDS = ("programs", "settings", "keys", "ramdisk")
+# With the hook and the initrd: without these, this OS would stop for a desktop that cannot boot it.
+_NEEDS = ("packages", "programs", "settings", "keys", "ramdisk", "hook", "initrd")
 _PURPOSES = {
     "service": "what waits for a desktop",
     "enable": "start it with each boot",

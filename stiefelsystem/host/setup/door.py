@@ -57,6 +57,8 @@ def remove_folder(path: Path) -> None:
 def clear(path: Path) -> None:
     """Remove what an interrupted `put` has left beside `path`."""
     new = _beside(path)
+    if not os.path.lexists(new):
+        return  # to remove nothing fails, too, on what is read-only
     with suppress(FileNotFoundError, NotADirectoryError):
         if new.is_dir() and not new.is_symlink():
             new.rmdir()

@@ -82,6 +82,7 @@ def propose(
         case WriteFiles():
             for file in step.files:
                 found.write(file)
+            found.take_back_others(step)
         case EditFile():
             found.edit(step)
         case RemoveFile():
@@ -118,7 +119,28 @@ class _Found:
 
     def write(self, file: File) -> None:
         path, before, old = self._look(file.path)
+        if file.ours and look(self.root.place(file.path))[0].kind == LINK:
+            raise StiefelError(
+                f"cannot write {file.path}: a file of ours belongs there, and it is a link to "
+                f"{path}",
+                hint=f"see who has made the link, and remove it: rm {file.path}",
+            )
         self._file(path, before, old, file.read(), file)
+
+    def take_back_others(self, step: WriteFiles) -> None:
+        """What this step has written before, and does not any more: it was another version's."""
+        known = self.record.steps.get(step.id)
+        wanted = {self.root.resolve(file.path) for file in step.files}
+        for path, touched in known.paths.items() if known else ():
+            if path in wanted or touched.left[-1].kind == FOLDER:
+                continue
+            now, content = look(self.root.place(path))
+            original = touched.original
+            if now.like(original):
+                continue
+            if any(now.like(left) for left in touched.left):
+                before = self.record.copy_of(touched.original_copy)
+                self._change(Change(path, now, original, content, before, touched.secret))
 
     def edit(self, step: EditFile) -> None:
         path, before, old = self._look(step.path)
@@ -160,7 +182,9 @@ class _Found:
             self.notes.append(f"{file.path} leads to {path}: that is changed, and no link")
         self._note_names(path, before)
         self._folders_above(path)
-        self._change(Change(path, before, after, old, new, file.secret))
+        # What was secret may still be in the former content.
+        secret = file.secret or self.record.was_secret(path)
+        self._change(Change(path, before, after, old, new, secret))
 
     def _look(self, path: str) -> tuple[str, State, bytes]:
         """Where a file's path leads, and what is there: a file or nothing."""

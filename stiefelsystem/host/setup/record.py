@@ -81,7 +81,7 @@ class Record:
     def __init__(self, root: Root) -> None:
         self.steps: dict[str, Recorded] = {}
         self.folders: list[str] = []
-        self.folder = root.place(FOLDER_NAME)
+        self.folder = root.place(root.resolve(FOLDER_NAME))
         self._file = self.folder / "record"
         self._lines = 0
         self._open = ExitStack()
@@ -102,10 +102,11 @@ class Record:
         """
         record = cls(root)
         with record._open as stack:
-            if writable and record.exists:
+            there = writable and record.exists
+            if there:
                 stack.enter_context(files.locked(record.folder))
             whole = record._read()
-            if writable and record.exists:
+            if there and record.exists:
                 record._open_file(whole)
                 for step in record.steps.values():
                     for path in step.paths:
@@ -140,6 +141,10 @@ class Record:
         known = [step.paths[path] for step in self.steps.values() if path in step.paths]
         return any(one.wanted.like(wanted) and one.left[-1].like(now) for one in known)
 
+    def was_secret(self, path: str) -> bool:
+        """Whether what we have left there the last time is not to be shown."""
+        return any(step.paths[path].secret for step in self.steps.values() if path in step.paths)
+
     def command(
         self,
         step: Step,
@@ -162,21 +167,32 @@ class Record:
         self._append({"undone": step})
 
     def copy_of(self, name: str) -> bytes:
-        """The content that was copied under this name; empty for none."""
-        return (self.folder / name).read_bytes() if name else b""
+        """The content that was copied under this name; empty for none.
+
+        Raises `StiefelError` if the copy is not there any more.
+        """
+        copy = self.folder / name
+        try:
+            return copy.read_bytes() if name else b""
+        except FileNotFoundError as error:
+            raise StiefelError(
+                f"{copy} is gone, the copy of a file that was changed",
+                hint="put one there from a backup; or what you want in its place",
+            ) from error
 
     def remove(self) -> None:
         """Remove the record, when no step is left in it."""
         assert not self.steps
         with suppress(FileNotFoundError):
-            for path in self.folder.iterdir():
+            # Itself at last: copies without it are taken for a damage.
+            for path in sorted(self.folder.iterdir(), key=lambda path: path == self._file):
                 path.unlink()
             self.folder.rmdir()
             door.sync(self.folder.parent)
 
     def _copy(self, kind: str, content: bytes) -> str:
         """Copy a content into the folder; until a line names it, it may be written again."""
-        self._open_file()
+        self._begin()
         name = f"{self._lines}.{kind}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         handle = os.open(self.folder / name, flags, 0o600)
@@ -188,24 +204,33 @@ class Record:
         return name
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        self._open_file()
+        self._begin()
         door.write_all(self._handle, json.dumps(entry).encode() + b"\n")
         self._replay(entry)
 
-    def _open_file(self, whole: int = 0) -> None:
-        """Open what is to be appended to, after the `whole` bytes of it that can be read."""
+    def _begin(self) -> None:
+        """Make the folder and open the record, unless that is done."""
         if self._handle >= 0:
             return
-        if not self.exists:
-            if not self.folder.parent.is_dir():
-                raise StiefelError(
-                    f"cannot make {self.folder}, the record of what is done: there is no "
-                    f"{self.folder.parent}",
-                    hint="give --root the place where a whole system is mounted",
-                )
+        if not self.folder.parent.is_dir():
+            raise StiefelError(
+                f"cannot make {self.folder}, the record of what is done: there is no "
+                f"{self.folder.parent}",
+                hint="give --root the place where a whole system is mounted",
+            )
+        try:
             self.folder.mkdir(mode=0o700)
-            door.sync(self.folder.parent)
-            self._open.enter_context(files.locked(self.folder))
+        except FileExistsError as error:
+            raise StiefelError(
+                f"another program of stiefelsystem has made {self.folder} meanwhile",
+                hint="wait until it is done, and run it again",
+            ) from error
+        door.sync(self.folder.parent)
+        self._open.enter_context(files.locked(self.folder))
+        self._open_file(0)
+
+    def _open_file(self, whole: int) -> None:
+        """Open what is to be appended to, after the `whole` bytes of it that can be read."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         self._handle = os.open(self._file, flags, 0o600)
         self._open.callback(os.close, self._handle)
@@ -217,9 +242,13 @@ class Record:
 
     def _read(self) -> int:
         """Read what is there, and return how many bytes of it are whole lines."""
-        if not self._file.exists():
-            return 0
-        lines = self._file.read_bytes().split(b"\n")[:-1]
+        try:
+            content = self._file.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        except PermissionError as error:
+            raise StiefelError(f"cannot read {self._file}", hint="run it as root") from error
+        lines = content.split(b"\n")[:-1]
         whole = 0
         for number, line in enumerate(lines):
             try:
@@ -230,9 +259,11 @@ class Record:
                 raise self._damaged(number) from error
             try:
                 self._replay(entry)
-            except (LookupError, TypeError) as error:
+            except (AttributeError, LookupError, TypeError) as error:
                 raise self._damaged(number) from error
             whole += len(line) + 1
+        if not whole and any(self.folder.glob("*.original")):
+            raise self._damaged(0)  # the first line is on the medium before there is any copy
         return whole
 
     def _damaged(self, number: int) -> StiefelError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ class Root:
         """The command that runs `argv` inside."""
         if self.path == Path("/"):
             return list(argv)
-        if argv[0] == "systemctl":
+        if argv[0] == "systemctl" and shutil.which("systemctl"):
             return [argv[0], f"--root={self.path}", *argv[1:]]
         return [str(word) for word in self._enter(argv)]
 

@@ -31,7 +31,8 @@ class File:
     """A file and what is to be in it; a `Path` is a file of ours, to be copied.
 
     Without `mode` and `owner` (uid, gid), a file that is there keeps its own, and a new one gets
-    0644 and this process's. What is in a `secret` file is never shown.
+    0644 and this process's. What is in a `secret` file is never shown. Where a file that is `ours`
+    alone belongs, a link is refused: what it leads to is somebody else's.
     """
 
     path: str
@@ -39,6 +40,7 @@ class File:
     mode: int | None = None
     owner: tuple[int, int] | None = None
     secret: bool = False
+    ours: bool = False
 
     def read(self) -> bytes:
         """What is to be in it."""

@@ -89,7 +89,9 @@ class _Undo:
 
     def run(self) -> bool:
         for step in _backwards(self._record):
-            if users := [other.id for other in self._stays if step.id in other.needs]:
+            users = [other.id for other in self._stays if step.id in other.needs]
+            # To make something again of what there is now takes nothing from who needs it.
+            if users and not _is_again(step):
                 say(f"{step.id}: {step.purpose}: stays, {', '.join(users)} needs it")
                 gone = False
             else:
