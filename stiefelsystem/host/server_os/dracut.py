@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stiefelsystem.host.server_os import initrd_units
-from stiefelsystem.host.server_os.parts import copy
-from stiefelsystem.host.setup.steps import Command, Step, WriteFiles
+from stiefelsystem.host.server_os.parts import copy, hook, initrds
+from stiefelsystem.host.setup.steps import Step
 
 _FROM = "nbd-hook/dracut"
 _TO = "/usr/lib/dracut/modules.d/50stiefelsystem"
@@ -13,21 +13,10 @@ _TO = "/usr/lib/dracut/modules.d/50stiefelsystem"
 def steps() -> list[Step]:
     """The module, and the initrds made anew."""
     return [
-        WriteFiles(
-            id="hook",
-            purpose="so that each initrd can have its disk over the network",
-            needs=("programs",),
-            files=(
-                *initrd_units.files(),
-                copy(f"{_FROM}/module-setup.sh", f"{_TO}/module-setup.sh", mode=0o755),
-                copy(f"{_FROM}/connect.sh", f"{_TO}/connect.sh", mode=0o755),
-            ),
+        hook(
+            *initrd_units.files(),
+            copy(f"{_FROM}/module-setup.sh", f"{_TO}/module-setup.sh", mode=0o755),
+            copy(f"{_FROM}/connect.sh", f"{_TO}/connect.sh", mode=0o755),
         ),
-        Command(
-            id="initrd",
-            purpose="make the initrds of all kernels anew",
-            needs=("programs", "hook"),
-            argv=("dracut", "--regenerate-all", "--force"),
-            again=True,
-        ),
+        initrds("dracut", "--regenerate-all", "--force"),
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stiefelsystem.host.server_os.parts import copy
-from stiefelsystem.host.setup.steps import Command, Step, WriteFiles
+from stiefelsystem.host.server_os.parts import copy, hook, initrds
+from stiefelsystem.host.setup.steps import Step
 
 _FROM = "nbd-hook/initramfs-tools"
 _TO = "/etc/initramfs-tools"
@@ -12,20 +12,9 @@ _TO = "/etc/initramfs-tools"
 def steps() -> list[Step]:
     """The hook, the boot script, and the initrds made anew."""
     return [
-        WriteFiles(
-            id="hook",
-            purpose="so that each initrd can have its disk over the network",
-            needs=("programs",),
-            files=(
-                copy(f"{_FROM}/hook", f"{_TO}/hooks/stiefelsystem", mode=0o755),
-                copy(f"{_FROM}/local-top", f"{_TO}/scripts/local-top/stiefelsystem", mode=0o755),
-            ),
+        hook(
+            copy(f"{_FROM}/hook", f"{_TO}/hooks/stiefelsystem", mode=0o755),
+            copy(f"{_FROM}/local-top", f"{_TO}/scripts/local-top/stiefelsystem", mode=0o755),
         ),
-        Command(
-            id="initrd",
-            purpose="make the initrds of all kernels anew",
-            needs=("programs", "hook"),
-            argv=("update-initramfs", "-u", "-k", "all"),
-            again=True,
-        ),
+        initrds("update-initramfs", "-u", "-k", "all"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stiefelsystem import keys
 from stiefelsystem.config import Config
 from stiefelsystem.host import pack
-from stiefelsystem.host.setup.steps import File, Step, WriteFiles
+from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles
 from stiefelsystem.host.tree import SOURCE
 
 LIBRARY = "/usr/local/lib/stiefelsystem"
@@ -81,6 +81,27 @@ def ramdisk(config: Config) -> WriteFiles:
             File(path=str(setup.stiefelsystem_kernel), content=pack.kernel_of(image), mode=0o644),
             File(path=str(setup.stiefelsystem_initrd), content=image, mode=0o644),
         ),
+    )
+
+
+def hook(*files: File) -> WriteFiles:
+    """What goes into all initrds that a generator makes."""
+    return WriteFiles(
+        id="hook",
+        purpose="so that each initrd can have its disk over the network",
+        needs=("programs",),
+        files=files,
+    )
+
+
+def initrds(*argv: str) -> Command:
+    """The command that makes all initrds anew, with the hook; and without it, when it is gone."""
+    return Command(
+        id="initrd",
+        purpose="make the initrds of all kernels anew",
+        needs=("programs", "hook"),
+        argv=argv,
+        again=True,
     )
 
 
