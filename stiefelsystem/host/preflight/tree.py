@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.setup.root import Root
 
 # Generous: dpkg's status has a few megabytes.
-_MAX_SIZE = 64 << 20
+_MAX_SIZE, _PIECE = 64 << 20, 64 << 10
 
 
 def real(root: Root, path: str) -> Path:
@@ -45,10 +46,14 @@ def text(root: Root, path: str) -> str:
         if not place.is_file():  # a pipe or a device would be waited for
             return ""
         with place.open("rb") as file:
-            return file.read(_MAX_SIZE).decode(errors="replace")
+            # Piece by piece: /proc/sys refuses to fill a buffer of more than 4 MiB (proc_sysctl.c).
+            pieces = iter(lambda: file.read(_PIECE), b"")
+            content = b"".join(islice(pieces, _MAX_SIZE // _PIECE))
+            return content.decode(errors="replace")
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: OSError) -> StiefelError:
-    return StiefelError(f"cannot read {path}: {error.strerror}", hint="run it as root")
+    hint = "run it as root" if isinstance(error, PermissionError) else ""
+    return StiefelError(f"cannot read {path}: {error.strerror}", hint=hint)
