@@ -13,8 +13,8 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,8 @@ from stiefelsystem.console import StiefelError, say, warn
 from stiefelsystem.laptop.orders import Order
 
 _SYS = Path("/sys/class/net")
-_RENAMES = 5
+# How long an interface may take until it can be asked about, and how often it is tried.
+_SETTLE_SECONDS, _LOOK_SECONDS = 2.0, 0.02
 # linux/sockios.h, linux/ethtool.h: struct ethtool_perm_addr is command, size, address.
 _SIOCETHTOOL, _GPERMADDR, _MAX_ADDRESS = 0x8946, 0x20, 32
 _REQUEST = struct.Struct("=II")
@@ -86,7 +87,7 @@ class Adapters:
     def _plugged(self, ifindex: int) -> Order | None:
         """The order, if the interface with this number is one of the adapters."""
         try:
-            name, found = _look(ifindex)
+            name, found, is_adapter = _look(ifindex)
         except OSError:
             return None  # gone again
         macs = self._macs & found
@@ -94,19 +95,30 @@ class Adapters:
             return None
         mac = min(macs)
         # What software makes (VLANs, bridges, virtual machines' links) may have an adapter's MAC.
-        if not (interfaces.is_wired(ifindex) and (_SYS / name / "device").exists()):
+        if not is_adapter:
             say(f"{name} has the MAC {mac}, but it is no wired adapter: nothing to do")
             return None
         return Order(f"the adapter {mac} was plugged in")
 
 
-def _look(ifindex: int) -> tuple[str, set[str]]:
-    """The name of an interface, and its MACs. Raises `OSError` if it is gone."""
-    for _ in range(_RENAMES):
-        name = socket.if_indextoname(ifindex)
-        with suppress(FileNotFoundError):  # it has just been given another name, by udev
-            return name, {interfaces.mac(name), _permanent_mac(name)}
-    raise FileNotFoundError(errno.ENOENT, f"interface {ifindex} is not in {_SYS}")
+def _look(ifindex: int) -> tuple[str, set[str], bool]:
+    """The name of an interface, its MACs, and whether it is wired hardware.
+
+    Raises `OSError` if it is not there. The kernel tells of it before it can be asked about it
+    (register_netdevice()), and udev is about to give it another name: so it is asked again.
+    """
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        try:
+            name = socket.if_indextoname(ifindex)
+            found = {interfaces.mac(name), _permanent_mac(name)}
+            is_adapter = interfaces.is_wired(ifindex) and (_SYS / name / "device").exists()
+            if socket.if_indextoname(ifindex) == name:
+                return name, found, is_adapter
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
 
 
 def _permanent_mac(name: str) -> str:

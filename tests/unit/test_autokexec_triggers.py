@@ -6,6 +6,7 @@ of the test's process is of another network, where nothing that can be made has 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -157,6 +158,25 @@ def test_an_adapter_that_is_renamed_meanwhile(
     with Adapters([MAC]) as adapters:
         plug_in("usb0")
         monkeypatch.setattr(plugged.socket, "if_indextoname", lambda _: next(names, "enx1"))
+        assert len(heard(adapters)) == 1
+
+
+@in_own_network
+def test_an_adapter_that_cannot_be_asked_about_yet(
+    sys_net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel sends its event in the middle of register_netdevice(), before it lists it."""
+    name_of, refusals = socket.if_indextoname, iter(range(3))
+
+    def late(ifindex: int) -> str:
+        if next(refusals, None) is not None:
+            raise OSError(errno.ENODEV, "not yet")
+        return name_of(ifindex)
+
+    monkeypatch.setattr(plugged.socket, "if_indextoname", late)
+    shown(sys_net, "usb0")
+    with Adapters([MAC]) as adapters:
+        plug_in("usb0")
         assert len(heard(adapters)) == 1
 
 
