@@ -113,8 +113,9 @@ def _look(ifindex: int) -> tuple[str, set[str], bool]:
             name = socket.if_indextoname(ifindex)
             found = {interfaces.mac(name), _permanent_mac(name)}
             is_adapter = interfaces.is_wired(ifindex) and (_SYS / name / "device").exists()
-            if socket.if_indextoname(ifindex) == name:
-                return name, found, is_adapter
+            if socket.if_indextoname(ifindex) != name:
+                raise OSError(errno.EAGAIN, f"{name} was renamed just now")
+            return name, found, is_adapter
         except OSError:
             if time.monotonic() > deadline:
                 raise
