@@ -49,7 +49,8 @@ class Holder:
         return time.monotonic() - self.since > _BOOT_SECONDS
 
     def situation(self) -> str:
-        """What it does with the disk, for a person."""
+        """What it does with the disk, for a person: at this moment, not when last looked after."""
+        self._observe()
         now = time.monotonic()
         if not self.open:
             return "is just receiving kernel and initrd"
@@ -67,17 +68,22 @@ class Holder:
         """
         if not self.open or not self.grant:
             return
-        self.came = self.came or self.grant.connections() > 0
-        traffic = self.grant.traffic()
-        if traffic > self._traffic:
-            self.heard_at = time.monotonic()
-        self._traffic = traffic
+        self._observe()
         places = link.holders(self.own_address)
         if not places:
             return  # the adapter is out: nobody could come
         if self.peer.ifindex not in places:
             self.peer = self.peer._replace(ifindex=places[0])
         self.grant.look_after(self.peer.ifindex)
+
+    def _observe(self) -> None:
+        if not self.open or not self.grant:
+            return
+        self.came = self.came or self.grant.connections() > 0
+        traffic = self.grant.traffic()
+        if traffic > self._traffic:
+            self.heard_at = time.monotonic()
+        self._traffic = traffic
 
     def finish(self) -> None:
         """Close the disk; the tunnel stays, for what is still to be said in it."""
