@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from stiefelsystem.console import StiefelError
+from stiefelsystem.console import StiefelError, say
+
+# How often to look whether another program has gone.
+_LOCK_SECONDS = 0.2
 
 
 @contextmanager
@@ -56,19 +60,34 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Work in `folder` alone. Raises `StiefelError` if another program of ours does already."""
+def locked(folder: Path, *, patience: float = 0) -> Iterator[None]:
+    """Work in `folder` alone. Raises `StiefelError` if another program of ours still does after
+    `patience` seconds."""
+    deadline = time.monotonic() + patience
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StiefelError(
-                f"another program of stiefelsystem works in {folder}", hint="wait until it is done"
-            ) from error
+        waiting = False
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                raise StiefelError(
+                    f"another program of stiefelsystem works in {folder}",
+                    hint="wait until it is done",
+                )
+            if not waiting:
+                say(f"waiting for another program of stiefelsystem that works in {folder} …")
+            waiting = True
+            time.sleep(_LOCK_SECONDS)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def belongs_to_invoker(*paths: Path) -> None:

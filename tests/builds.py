@@ -24,8 +24,9 @@ CACHE = REPO / "cache"
 # Other kernels of the distribution, best first: another version, else one for virtual machines.
 _KERNELS = rf"^linux-image-[0-9][^-]*-{debian.architecture()}$"
 _FALLBACK = f"linux-image-cloud-{debian.architecture()}"
-# Debian, too; but its initrds are made by what Fedora and Gentoo have.
-DRACUT = Kind("laptop-dracut", "dracut")
+# Debian, too; but its initrds are made by what Fedora and Gentoo have. And what joins a kernel, its
+# microcode and its initrd into one EFI program.
+DRACUT = Kind("laptop-dracut", "dracut", packages=("systemd-boot-efi", "systemd-ukify"))
 # Each of the demo's own waits has its deadline, too.
 _WATCHDOG_SECONDS = 1500
 

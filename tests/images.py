@@ -1,4 +1,4 @@
-"""Looking into images as the kernel does: archives, compressed or not, one after the other."""
+"""Images as the kernel reads them: archives, compressed or not, one after the other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zstandard
+
+from stiefelsystem import cpio
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -43,3 +45,11 @@ def unpack(image: Path, folder: Path) -> None:
     for archive in archives(image):
         command = ["cpio", "-idu", "--quiet", "--no-absolute-filenames"]
         subprocess.run(command, cwd=folder, input=archive, capture_output=True, check=True)
+
+
+def microcode() -> bytes:
+    """An archive with microcode for no processor, as distributions put before their initrds: it is
+    not compressed (Linux, Documentation/arch/x86/microcode.rst)."""
+    folders = ("kernel", "kernel/x86", "kernel/x86/microcode")
+    file = cpio.Entry(name=f"{folders[-1]}/GenuineIntel.bin", mode=0o100644, data=b"no processor's")
+    return cpio.archive([*(cpio.Entry(name=name, mode=0o40755) for name in folders), file])

@@ -10,7 +10,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ _RECIPE = "etc/stiefelsystem/recipe"
 MANIFEST = "etc/stiefelsystem/packages"
 # A container's processes are killed after systemd-nspawn was, by the kernel.
 _DYING_SECONDS = 5.0
+# Another build's installation, with a slow mirror.
+_ARCHIVES_SECONDS = 1800.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -62,6 +65,11 @@ class Supply:
 
 def base_tree(tree: Path, supply: Supply) -> None:
     """Make a new base tree at `tree`, from the cache if it has one and is not to be refreshed."""
+    with _archives(supply.cache) as archives:
+        _base_tree(tree, supply, archives)
+
+
+def _base_tree(tree: Path, supply: Supply, archives: Path) -> None:
     cache = supply.cache
     mirror = supply.mirror or host_mirror()
     recipe = "\n".join((SUITE, *COMPONENTS, architecture(), mirror or "", *BASE_PACKAGES))
@@ -79,7 +87,7 @@ def base_tree(tree: Path, supply: Supply) -> None:
         )
     with step("make the base system"):
         log = cache / "bootstrap.log"
-        bootstrap(tree, BASE_PACKAGES, archives=_archives(cache), log=log, mirror=mirror)
+        bootstrap(tree, BASE_PACKAGES, archives=archives, log=log, mirror=mirror)
         # What is installed later comes from the same state of the mirror.
         nspawn(tree, ["apt-get", "update", "--quiet"])
     new = archive.with_suffix(".new")
@@ -88,11 +96,14 @@ def base_tree(tree: Path, supply: Supply) -> None:
     new.rename(archive)
 
 
-def _archives(cache: Path) -> Path:
-    """Where downloaded packages are kept, for all tools."""
+@contextmanager
+def _archives(cache: Path) -> Iterator[Path]:
+    """Where downloaded packages are kept, for all tools, and for one at a time: another build, in
+    another workdir, may use the same cache."""
     archives = cache / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
-    return archives
+    with files.locked(archives, patience=_ARCHIVES_SECONDS):
+        yield archives
 
 
 def packaged_tree(tree: Path, packages: Sequence[str], supply: Supply) -> None:
@@ -186,21 +197,22 @@ def install(tree: Path, packages: Sequence[str], supply: Supply, *, initrd: bool
 
     Without `initrd`, a kernel makes none now; who wants one asks for it when all is in place.
     """
-    inside = {_archives(supply.cache): "/var/cache/apt/archives"}
     noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
     if not initrd:
         noninteractive["INITRD"] = "No"
     command = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends"]
     command += ["-o", "APT::Keep-Downloaded-Packages=true", "-o", "Dpkg::Options::=--force-confold"]
     command += ["--no-download"] if supply.offline else []
-    try:
-        nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
-    except StiefelError:
-        if supply.offline:
-            raise
-        # The mirror may have gone on since the base system was made.
-        nspawn(tree, ["apt-get", "update", "--quiet"], env=noninteractive)
-        nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
+    with _archives(supply.cache) as archives:
+        inside = {archives: "/var/cache/apt/archives"}
+        try:
+            nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
+        except StiefelError:
+            if supply.offline:
+                raise
+            # The mirror may have gone on since the base system was made.
+            nspawn(tree, ["apt-get", "update", "--quiet"], env=noninteractive)
+            nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
 
 
 def remove_tree(tree: Path) -> None:

@@ -74,10 +74,12 @@ SWAP = Partition("swap", 2560 * MIB, 64 * MIB, str(uuid.uuid5(uuid.NAMESPACE_DNS
 
 @dataclass(frozen=True)
 class Kind:
-    """A virtual laptop's name, and what makes its initrds: the package of that name."""
+    """A virtual laptop's name, what makes its initrds (the package of that name), and what else it
+    has."""
 
     name: str
     generator: str
+    packages: tuple[str, ...] = ()
 
 
 DEMO = Kind("laptop", "initramfs-tools")
@@ -115,7 +117,7 @@ def build(config: Config, config_text: str, *, mirror: str | None, kind: Kind = 
         return laptop
     stamp.remove()
     files.make_folder(folder)
-    names = (*_PACKAGES, kind.generator)
+    names = (*_PACKAGES, kind.generator, *kind.packages)
     packages = [name.format(architecture=debian.architecture()) for name in names]
     debian.packaged_tree(laptop.before, packages, debian.Supply(config.paths.cache, mirror))
     with step(f"{kind.name}: its own initrd, as before we come"):

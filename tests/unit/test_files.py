@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem import files
+from stiefelsystem.console import StiefelError
 from tests import capabilities
 
 
@@ -169,3 +170,34 @@ def test_invoker(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.stat().st_uid == os.getuid()  # a link is not followed
     files.belongs_to_invoker(path)
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
+
+
+def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
+    refused = pytest.raises(StiefelError, match="another program of stiefelsystem works in")
+    with files.locked(tmp_path), refused, files.locked(tmp_path):
+        pass
+    with files.locked(tmp_path):
+        pass
+
+
+def test_a_folder_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    has, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with files.locked(tmp_path):
+            has.set()
+            assert may_go.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert has.wait(60)
+    try:
+        with pytest.raises(StiefelError), files.locked(tmp_path, patience=0.3):
+            pass
+        assert capsys.readouterr().err.count("waiting for another program") == 1
+        threading.Timer(0.3, may_go.set).start()
+        with files.locked(tmp_path, patience=60):
+            assert may_go.is_set()
+    finally:
+        may_go.set()
+        holder.join(60)

@@ -1,7 +1,8 @@
 """Images that mkinitcpio would make, booted: a laptop's OS, on a desktop, in both flavours.
 
-In one go: the laptop serves the image of the first flavour, whose session puts that of the second
-into its place, as an update does. The first has a shell for an OS, the second the laptop's own.
+In one go: the laptop serves microcode and the image of the first flavour, whose session puts that
+of the second into its place, as an update does. The first has a shell for an OS, the second the
+laptop's own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.host import pack, vm
 from stiefelsystem.host.laptop import Laptop
 from stiefelsystem.host.vm import Hardware, VirtualMachine
-from tests import capabilities
+from tests import capabilities, images
 from tests.vm import composed
 from tests.vm.console import ask, log_in
 from tests.vm.two import CONSOLE, ENDED, SECONDS, look_at_keeper, parts, verify
@@ -32,6 +33,7 @@ _SYSTEMD = "base systemd autodetect filesystems sd-shutdown"
 _MAC = "52:54:00:00:00:4"  # and a digit
 _LINK = "/run/initramfs/stiefelsystem/stiefel-link"
 _KERNEL, _IMAGE = config._LOAD["system-arch"]
+_MICROCODE = "intel-ucode.img"
 # The second session's image, until it takes the place of the first one's.
 _NEXT = "next.img"
 
@@ -50,7 +52,7 @@ class Machines:
             disk=Path("/dev/vda"),
             part=Path("/dev/vda1"),
             kernel=_KERNEL,
-            initrd=_IMAGE,
+            initrd=f"{_MICROCODE},{_IMAGE}",
             cmdline=self.laptop.cmdline,
             after="wait",
         )
@@ -86,7 +88,10 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
     first = composed.image(laptop, _BUSYBOX, tmp_path / "busybox")
     second = composed.image(laptop, _SYSTEMD, tmp_path / "systemd")
-    composed.put_into_boot(disk, {_KERNEL: laptop.kernel, _IMAGE: first, _NEXT: second})
+    microcode = tmp_path / _MICROCODE
+    microcode.write_bytes(images.microcode())
+    files = {_KERNEL: laptop.kernel, _MICROCODE: microcode, _IMAGE: first, _NEXT: second}
+    composed.put_into_boot(disk, files)
     with vm.whole_ramdisk(ramdisk) as whole:
         yield Machines(disk, pack.kernel_of(ramdisk), whole, laptop)
 

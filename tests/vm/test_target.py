@@ -57,6 +57,7 @@ def parts() -> tuple[Path, Laptop]:
 
 def test_two_sessions(parts: tuple[Path, Laptop], tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
+    two.copy_disk(parts[1], disk)
     with two.both(parts, disk) as (server, desktop):
         log_in(desktop)
         assert ask(desktop, "uname -r") == builds.new_kernel(parts[1])

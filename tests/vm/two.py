@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,25 +33,38 @@ def parts(kind: Kind = DEMO, *, updated: bool = True) -> tuple[Path, Laptop]:
     return settings.paths.cpio, laptop
 
 
-@contextmanager
-def both(parts: tuple[Path, Laptop], disk: Path) -> Iterator[tuple[VirtualMachine, VirtualMachine]]:
-    """A laptop that serves from the beginning, and a desktop; the disk is made anew for them."""
-    image, laptop = parts
+def copy_disk(laptop: Laptop, disk: Path) -> None:
+    """A virtual laptop's disk of one's own."""
     subprocess.run(["cp", "--sparse=always", laptop.image, disk], check=True)
+
+
+@contextmanager
+def both(
+    parts: tuple[Path, Laptop], disk: Path, *, kernel: str = "", initrd: str = ""
+) -> Iterator[tuple[VirtualMachine, VirtualMachine]]:
+    """A laptop that serves a disk from the beginning, and a desktop.
+
+    `kernel` and `initrd` are the names that it serves, by default those of the later kernel.
+    """
+    image, laptop = parts
+    version = builds.new_kernel(laptop)
+    names = (kernel or f"vmlinuz-{version}", initrd or f"initrd.img-{version}")
     with vm.whole_ramdisk(image) as ramdisk:
-        one, other = _hardware(laptop, image, disk, ramdisk)
+        one, other = _hardware(laptop.cmdline, names, image, disk, ramdisk)
         folder = disk.parent
         with VirtualMachine(one, folder) as server, VirtualMachine(other, folder) as desktop:
             yield server, desktop
 
 
-def _hardware(laptop: Laptop, image: Path, disk: Path, ramdisk: Path) -> list[Hardware]:
+def _hardware(
+    target: str, names: tuple[str, str], image: Path, disk: Path, ramdisk: Path
+) -> list[Hardware]:
     settings = ServerSettings(
         disk=Path("/dev/vda"),
         part=Path("/dev/vda1"),
-        kernel=f"vmlinuz-{builds.new_kernel(laptop)}",
-        initrd=f"initrd.img-{builds.new_kernel(laptop)}",
-        cmdline=laptop.cmdline,
+        kernel=names[0],
+        initrd=names[1],
+        cmdline=target,
         after="wait",
     )
     cable = vm.cable(disk.parent, "server", "client")
@@ -89,9 +102,11 @@ def look_at_keeper(desktop: VirtualMachine) -> str:
     return keeper
 
 
-def verify(disk: Path, path: str, contents: str) -> None:
-    """The filesystems are clean, and a file on the root's has arrived."""
-    for partition in PARTITIONS:
+def verify(
+    disk: Path, path: str, contents: str, *, partitions: Sequence[Partition] = PARTITIONS
+) -> None:
+    """These filesystems are clean, and a file on the last of them, the root's, has arrived."""
+    for partition in partitions:
         part = _extract(disk, partition)
         checked = subprocess.run(["e2fsck", "-f", "-n", part], capture_output=True, check=False)
         assert checked.returncode == 0, checked.stdout.decode()
