@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.setup import record
@@ -32,6 +35,31 @@ RECORD = record.FOLDER_NAME.lstrip("/")
 LONG_AGO = 1_000_000_000_123_456_789
 KEY = bytes(range(32))
 INITRD = "boot/initrd"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make(tmp_path / "tree")
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each test of a module that imports it."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Types on a terminal that is there from then on."""
+    ours, theirs = os.openpty()
+
+    def type_on_it(keys: str) -> None:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        os.write(ours, keys.encode())
+
+    with open(theirs) as terminal:
+        yield type_on_it
+    os.close(ours)
 
 
 def make(tree: Path) -> Path:
@@ -91,7 +119,7 @@ def plan(root: Root, *, version: str = "1") -> list[Step]:
             names=("old", "nbd", "kexec"),
             installed=installed,
             install=("sh", "-c", 'for p; do : >"var/packages/$p"; done', "install"),
-            remove=("sh", "-c", 'for p; do rm "var/packages/$p"; done', "remove"),
+            remove=lambda names: ("sh", "-c", 'for p; do rm "var/packages/$p"; done', "remove"),
         ),
         MakeFolder(id="settings", purpose="a folder", path="/etc/stiefel/private", mode=0o700),
         WriteFiles(
@@ -244,6 +272,12 @@ def traced(work: Callable[[Path], bool], tree: Path, trace: Path) -> list[tuple[
 
     assert not dying(body, tree, -1)
     return [(event, path) for event, path in json.loads(trace.read_text())]
+
+
+def write(id: str, path: str, *needs: str, content: bytes = b"ours\n") -> Step:
+    """A step that writes one file."""
+    file = File(path=path, content=content)
+    return WriteFiles(id=id, purpose=f"why {id}", needs=needs, files=(file,))
 
 
 def refused(work: Callable[[], object]) -> StiefelError:

@@ -1,164 +1,32 @@
-"""The boot archive through its sealed stream: whole and as it was, or refused."""
+"""Boot archives that our server never sends: refused, and nothing else is touched."""
 
 from __future__ import annotations
 
 import io
-import json
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefelsystem.console import StiefelError
-from stiefelsystem.framing import FRAME_SIZE, FramingError, Opener, Sealer
+from stiefelsystem.framing import FRAME_SIZE
 from stiefelsystem.ramdisk import archive
-from stiefelsystem.ramdisk.archive import ArchiveError, Content, Piece, Receiver
+from tests.unit.one_archive import (
+    GOOD,
+    folder,
+    good,
+    header,
+    member,
+    receive,
+    refused,
+    sealed,
+    tar_of,
+)
 
-KEY = b"a" * 32
-ANSWER = {"status": "ok", "size": 3}
-GOOD = {"answer": b'{"status": "ok"}', "kernel": b"K", "initrd": b"I", "cmdline": b"quiet"}
-
-
-def sealed(plain: bytes) -> bytes:
-    out = io.BytesIO()
-    with Sealer(out.write, KEY) as sealer:
-        sealer.write(plain)
-    return out.getvalue()
-
-
-def sent(answer: dict[str, Any], files: dict[str, Content]) -> bytes:
-    """What the server sends."""
-    out = io.BytesIO()
-    with Sealer(out.write, KEY) as sealer:
-        archive.send(sealer, answer, files)
-    return out.getvalue()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the files go: a folder beside others, which must stay as they are."""
-    (tmp_path / "around").mkdir()
-    (tmp_path / "around/victim").write_text("untouched")
-    folder = tmp_path / "around/folder"
-    folder.mkdir()
-    return folder
-
-
-def receive(stream: bytes, folder: Path) -> tuple[dict[str, Any], archive.Received]:
-    with Opener(io.BytesIO(stream).read, KEY) as opener:
-        receiver = Receiver(opener)
-        return receiver.answer(), receiver.files(folder, lambda _: None)
-
-
-def refused(stream: bytes, folder: Path, message: str = ".") -> None:
-    """`stream` is refused as one of our own errors, and nothing outside of `folder` changes."""
-    with pytest.raises((ArchiveError, FramingError), match=message):
-        receive(stream, folder)
-    for path in folder.iterdir():
-        assert path.name in archive._FILES
-        assert path.is_file()
-        assert not path.is_symlink()
-    around = folder.parent
-    assert {path.name for path in around.iterdir()} == {"folder", "victim"}
-    assert {path.name for path in around.parent.iterdir()} == {"around"}
-    assert (around / "victim").read_text() == "untouched"
-    assert (around / "victim").stat().st_nlink == 1
-
-
-def member(name: str, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info, content
-
-
-def tar_of(
-    members: Iterable[tuple[tarfile.TarInfo, bytes]], format: int = tarfile.USTAR_FORMAT
-) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=format) as tar:
-        for info, content in members:
-            tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
-def good(*, without: str = "", **changes: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A good archive, but for some members that are replaced or missing."""
-    return tar_of(
-        changes.get(name) or member(name, content)
-        for name, content in GOOD.items()
-        if name != without
-    )
-
-
-def header(name: str, size_field: bytes, kind: bytes = b"0") -> bytes:
-    """A tar header with any size field, which tarfile would not write."""
-    block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
-    block[124:136] = size_field
-    block[156:157] = kind
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def test_roundtrip(folder: Path, tmp_path: Path) -> None:
-    initrd = folder / "source"
-    initrd.write_bytes(bytes(range(256)) * 9000)
-    files: dict[str, Content] = {
-        "kernel": b"MZ",
-        "initrd": [Piece(initrd, 0, initrd.stat().st_size)],
-        "cmdline": b"root=/dev/x\n",
-    }
-    stream = sent(ANSWER, files)
-    counted: list[int] = []
-    with Opener(io.BytesIO(stream).read, KEY) as opener:
-        receiver = Receiver(opener)
-        assert receiver.answer() == ANSWER
-        received = receiver.files(folder, counted.append)
-    assert received.kernel.read_bytes() == b"MZ"
-    assert received.initrd.read_bytes() == initrd.read_bytes()
-    assert received.cmdline == "root=/dev/x"
-    assert (received.kernel.parent, received.initrd.parent) == (folder, folder)
-    assert sum(counted) == 2 + 2304000 + 12
-
-
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, FRAME_SIZE - 512, FRAME_SIZE + 1])
-def test_sizes(folder: Path, size: int) -> None:
-    content = b"\xa5" * size
-    _, received = receive(sent(ANSWER, {**GOOD, "kernel": content, "initrd": content}), folder)
-    assert received.kernel.read_bytes() == received.initrd.read_bytes() == content
-
-
-def test_members_are_sent_in_their_order_and_no_others() -> None:
-    stream = sent(ANSWER, {"cmdline": b"", "surprise": b"", "initrd": b"", "kernel": b""})
-    with Opener(io.BytesIO(stream).read, KEY) as opener:
-        plain = opener.read(1 << 24)
-    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-        assert tar.getnames() == ["answer", "kernel", "initrd", "cmdline"]
-        # Nothing of the laptop that the desktop need not know.
-        assert {(info.uid, info.gid, info.mtime, info.uname) for info in tar} == {(0, 0, 0, "")}
-
-
-def test_refusal_alone(folder: Path) -> None:
-    refusal = {"status": "refused", "reason": "the disk is mounted"}
-    with Opener(io.BytesIO(sent(refusal, {})).read, KEY) as opener:
-        receiver = Receiver(opener)
-        assert receiver.answer() == refusal
-        receiver.finish()
-    refused(sent(refusal, {}), folder, "the archive ends before kernel")
-
-
-def test_refusal_with_something_behind_it() -> None:
-    with Opener(io.BytesIO(sealed(good())).read, KEY) as opener:
-        receiver = Receiver(opener)
-        receiver.answer()
-        with pytest.raises(ArchiveError, match="more members than it should"):
-            receiver.finish()
+__all__ = ["folder"]  # the fixture
 
 
 def test_good_is_good(folder: Path) -> None:
@@ -166,20 +34,6 @@ def test_good_is_good(folder: Path) -> None:
     answer, received = receive(sealed(good()), folder)
     assert answer == {"status": "ok"}
     assert received.cmdline == "quiet"
-
-
-def test_cmdline_of_odd_bytes(folder: Path) -> None:
-    _, received = receive(sealed(good(cmdline=member("cmdline", b" a=\xff \n"))), folder)
-    assert received.cmdline == "a=\ufffd"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [b"", b"{", b"[]", b"1", b'"ok"', b"null", b"\xff\xfe", b"[" * 60000, b"1" * 60000],
-    ids=["empty", "cut", "list", "number", "text", "null", "not text", "deep", "long number"],
-)
-def test_answer_that_is_none(folder: Path, answer: bytes) -> None:
-    refused(sealed(good(answer=member("answer", answer))), folder, "the server's answer is not")
 
 
 def turned(*names: str) -> bytes:
@@ -283,43 +137,6 @@ def test_impossible_size(folder: Path, name: str, field: str) -> None:
     refused(stream, folder, f"{name} has an impossible size|the archive is malformed")
 
 
-def test_truncated(folder: Path) -> None:
-    """The tar stream ends early, in a sealed stream that is whole."""
-    plain = good()[:4096]
-    receive(sealed(plain), folder)
-    for size in {*range(0, 4096, 100), *range(0, 4096, 512), 4095}:
-        refused(sealed(plain[:size]), folder, "the archive ends before")
-
-
-def test_truncated_content(folder: Path) -> None:
-    for name in GOOD:
-        before = list(GOOD)[: list(GOOD).index(name)]
-        start = tar_of(member(one, GOOD[one]) for one in before)[: 1024 * len(before)]
-        refused(sealed(start + header(name, b"00000060000\0") + b"x" * 1000), folder)
-
-
-def test_truncated_stream(folder: Path) -> None:
-    stream = sealed(good())
-    for size in (0, 4, 100, len(stream) // 2, len(stream) - 1):
-        refused(stream[:size], folder, "the stream ended before its last frame")
-
-
-def test_stream_cut_between_frames(folder: Path) -> None:
-    """Every file is there, but it is not known whether that was all."""
-    stream = sealed(good(kernel=member("kernel", bytes(3 * FRAME_SIZE))) + bytes(2 * FRAME_SIZE))
-    refused(stream[: 5 * (FRAME_SIZE + 21)], folder, "the stream ended before its last frame")
-
-
-def test_junk_behind_the_stream(folder: Path) -> None:
-    refused(sealed(good()) + b"x", folder, "behind the end of the stream")
-
-
-def test_altered_stream(folder: Path) -> None:
-    stream = bytearray(sealed(good(initrd=member("initrd", bytes(2 * FRAME_SIZE)))))
-    stream[-17] ^= 1
-    refused(bytes(stream), folder, "frame 2 of the stream was altered")
-
-
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_other_formats_with_long_names(folder: Path, format: int) -> None:
     """They hide the true name in a member of its own."""
@@ -417,30 +234,3 @@ def test_mutated(tmp_path_factory: pytest.TempPathFactory, at: int, value: int) 
         return
     assert len(received.kernel.read_bytes()) == len(received.initrd.read_bytes()) == 1
     assert all(path.name in archive._FILES for path in folder.iterdir())
-
-
-def test_constant_memory(folder: Path) -> None:
-    """An initrd goes through without being held: it is sent and received in small pieces."""
-
-    class Counter:
-        largest = 0
-
-        def write(self, data: bytes) -> None:
-            self.largest = max(self.largest, len(data))
-
-    counter = Counter()
-    source = folder / "source"
-    with source.open("wb") as file:
-        file.truncate(1 << 26)
-    archive.send(counter, ANSWER, {"initrd": [Piece(source, 0, 1 << 26)]})
-    assert 0 < counter.largest <= 2 * FRAME_SIZE
-
-
-def test_json_is_plain() -> None:
-    """Readable by anything: no Python-only values, whatever the text."""
-    answer = {"status": "refused", "reason": "no “disk” \udcff"}
-    stream = sent(answer, {})
-    with Opener(io.BytesIO(stream).read, KEY) as opener:
-        plain = opener.read(1 << 20)
-    content = plain[512 : 512 + plain[512:].index(b"\0")]
-    assert json.loads(content.decode("ascii")) == answer

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import time
 import tracemalloc
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefelsystem import challenges, console, keys
+from stiefelsystem import keys
 from stiefelsystem.challenges import LIFETIME, Challenges
-from stiefelsystem.console import RateLimited
 from stiefelsystem.datagram import Peer
 from stiefelsystem.discovery import Answer, Responder
 from stiefelsystem.messages import (
@@ -27,6 +23,10 @@ from stiefelsystem.messages import (
     Role,
     proved,
 )
+from tests.unit.one_clock import Clock, clock
+
+__all__ = ["clock"]  # the fixture
+
 
 SHARED = b"\x5a" * 32
 AUTOKEXEC = keys.subkey(SHARED, keys.AUTOKEXEC)
@@ -36,26 +36,6 @@ PEER = Peer("fe80::1", 40000, 2**30)
 NEIGHBOUR = Peer("fe80::2", 40000, 2**30)
 OTHER_LINK = Peer("fe80::1", 40000, 2**30 + 1)
 ANOTHER_KEY = f"a peer with another key on {2**30}\n"
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of the modules under test, which passes by hand."""
-    clock = Clock()
-    passing = SimpleNamespace(
-        monotonic=clock, clock_gettime=lambda _: clock(), CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
-    )
-    for module in (challenges, console):
-        monkeypatch.setattr(module, "time", passing)
-    return clock
 
 
 @pytest.fixture
@@ -315,81 +295,6 @@ def test_flood_costs_no_memory(autokexec: Responder, clock: Clock) -> None:
     flood(970)
     clock.now += LIFETIME / 2
     assert obeys(autokexec, honest)
-
-
-def test_used_challenges_are_forgotten(clock: Clock) -> None:
-    """Who has the key could otherwise fill the memory, a challenge at a time."""
-    some = Challenges()
-    nonce = bytes(NONCE_SIZE)
-    tracemalloc.start()
-    try:
-        for number in range(3000):
-            clock.now += LIFETIME / 20
-            assert some.redeem(some.issue(nonce, "peer"), nonce, "peer")
-            if number == 100:
-                before, _ = tracemalloc.get_traced_memory()
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 1 << 14
-
-
-def test_used_challenges_are_bounded(clock: Clock) -> None:
-    """Within their lifetime, too; and later all goes on."""
-    some = Challenges()
-    nonce = bytes(NONCE_SIZE)
-
-    def redeemed() -> bool:
-        clock.now += 0.001
-        return some.redeem(some.issue(nonce, "peer"), nonce, "peer")
-
-    assert [redeemed() for _ in range(1030)].count(True) == 1024
-    clock.now += LIFETIME
-    assert redeemed()
-
-
-def test_challenges_differ(clock: Clock) -> None:
-    """By nonce, peer and process, within one millisecond."""
-    some = Challenges()
-    nonces = (bytes(NONCE_SIZE), b"\1" * NONCE_SIZE)
-    both = (some, Challenges())
-    made = {one.issue(nonce, peer) for one in both for nonce in nonces for peer in "ab"}
-    assert len(made) == 8
-    assert {len(challenge) for challenge in made} == {NONCE_SIZE}
-
-
-def test_issued_is_not_redeemed() -> None:
-    some = Challenges()
-    nonce = bytes(NONCE_SIZE)
-    challenge = some.issue(nonce, "peer")
-    assert some.issued(challenge, nonce, "peer")
-    assert some.issued(challenge, nonce, "peer")
-    assert some.redeem(challenge, nonce, "peer")
-    assert not some.redeem(challenge, nonce, "peer")
-
-
-def test_rate_limit(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    report = RateLimited(10)
-    for _ in range(1000):
-        report.say("the same")
-    assert capsys.readouterr().err == "the same\n"
-    clock.now += 9.9
-    report.say("the same")
-    report.say("another")
-    assert capsys.readouterr().err == "another\n"
-    clock.now += 0.2
-    report.say("the same")
-    report.say("another")
-    assert capsys.readouterr().err == "the same\n"
-
-
-def test_rate_limit_of_many_texts(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    report = RateLimited(10)
-    for second in range(100):
-        for number in range(50):
-            report.say(f"{second} {number}")
-        clock.now += 1
-    assert len(capsys.readouterr().err.splitlines()) == 160
 
 
 def test_flood_of_bad_messages_is_reported_a_few_times(

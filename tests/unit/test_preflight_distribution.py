@@ -149,11 +149,50 @@ def test_packages(family: str) -> None:
     assert all(("/" in name) == (family == "gentoo") for name in with_macs)
 
 
-def test_commands() -> None:
+def test_commands(tmp_path: Path) -> None:
     assert distribution.install_command("debian")[:2] == ("apt-get", "install")
     # apt-get and dnf would remove what depends on a package, too.
-    programs = [distribution.remove_command(family)[0] for family in PYUDEV]
+    root = Root(tmp_path)
+    programs = [distribution.remove_command(root, family, ["a"])[0] for family in PYUDEV]
     assert programs == ["dpkg", "pacman", "rpm", "emerge"]
-    for command in (distribution.install_command, distribution.remove_command):
-        with pytest.raises(StiefelError, match="not known"):
-            command("")
+    with pytest.raises(StiefelError, match="not known"):
+        distribution.install_command("")
+    with pytest.raises(StiefelError, match="not known"):
+        distribution.remove_command(root, "", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        ("", "--purge"),
+        ("Package: a\nStatus: deinstall ok config-files\n", "--remove"),
+        ("Package: ab\nStatus: deinstall ok config-files\n", "--purge"),
+        ("Package: a\nStatus: purge ok not-installed\n", "--purge"),
+    ],
+)
+def test_settings_of_a_former_life_stay(tmp_path: Path, status: str, word: str) -> None:
+    """Where there are none, those that come with a package go with it."""
+    put(tmp_path, {"var/lib/dpkg/status": f"Package: b\nStatus: install ok installed\n\n{status}"})
+    command = distribution.remove_command(Root(tmp_path), "debian", ["b", "a"])
+    assert command == ("dpkg", word)
+
+
+SIMULATED = """\
+NOTE: This is only a simulation!
+The following NEW packages will be installed:
+  kexec-tools libyaml-0-2
+Inst libc6 [2.41-12] (2.41-13 Debian:13/stable [amd64]) []
+Inst libyaml-0-2 (0.2.5-2 Debian:13/stable [amd64])
+Inst kexec-tools (1:2.0.29-2 Debian:13/stable [amd64])
+Conf libyaml-0-2 (0.2.5-2 Debian:13/stable [amd64])
+"""
+
+
+def test_what_is_new_with_a_package(tmp_path: Path) -> None:
+    """What is only updated with it is not (a stand-in for apt, which cannot tell of "gone")."""
+    apt = 'case $* in "apt-get install "*" --simulate "*gone*) exit 100 ;; esac; printf %s "$0"'
+    root = Root(tmp_path, enter=lambda argv: ["sh", "-c", apt, SIMULATED, *argv])
+    new = ("python3-yaml", "libyaml-0-2", "kexec-tools")
+    assert distribution.to_install(root, "debian", ["python3-yaml"]) == new
+    assert distribution.to_install(root, "debian", ["gone"]) == ("gone",)
+    assert distribution.to_install(root, "arch", ["kexec-tools"]) == ("kexec-tools",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stiefelsystem.config import Config
@@ -27,6 +27,9 @@ _REMOVE = {
     "fedora": ("rpm", "--erase"),
     "gentoo": ("emerge", "--depclean"),
 }
+# On Debian, the settings of a package stay, those that it has made itself, too, unless they are to
+# go; the others keep only what was changed.
+_PURGE = {**_REMOVE, "debian": ("dpkg", "--purge")}
 # Without it, debootstrap would believe whoever answers for the mirror.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Program, file, or Python module with its trailing dot, and its package in each family.
@@ -93,9 +96,26 @@ def install_command(family: str) -> tuple[str, ...]:
     return _of_family(_INSTALL, family)
 
 
-def remove_command(family: str) -> tuple[str, ...]:
-    """The command that removes packages, unless others depend on them."""
-    return _of_family(_REMOVE, family)
+def to_install(root: Root, family: str, names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and on Debian what would be new with them: apt-get(8), --simulate.
+
+    If apt cannot tell, it will not install them either, and say why.
+    """
+    if family != "debian":
+        return tuple(names)
+    done = root.run([*install_command(family), "--simulate", *names], check=False)
+    # What is only updated has its former version in brackets there.
+    new = re.findall(r"^Inst (\S+) \(", done.stdout, re.MULTILINE)
+    return tuple(dict.fromkeys((*names, *new)))
+
+
+def remove_command(root: Root, family: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The command that removes packages, unless others depend on them, when they are installed.
+
+    It also removes settings that come with them, if there are none of an earlier life of theirs.
+    """
+    earlier = family == "debian" and any(_has_settings(root, name) for name in names)
+    return _of_family(_REMOVE if earlier else _PURGE, family)
 
 
 def package(name: str, family: str) -> str:
@@ -127,12 +147,23 @@ def installed_version(root: Root, family: str, name: str) -> str:
 
 
 def _of_dpkg(root: Root, name: str) -> Iterator[str]:
-    """dpkg's status: deb822(5), where an installed package has `Status: … installed`."""
+    for fields in _dpkg_status(root, name):
+        if fields.get("Status", "").endswith(" installed"):
+            yield fields.get("Version") or "?"
+
+
+def _has_settings(root: Root, name: str) -> bool:
+    """Whether a package was removed, and its settings were not."""
+    known = _dpkg_status(root, name)
+    return any(fields.get("Status", "").endswith(" config-files") for fields in known)
+
+
+def _dpkg_status(root: Root, name: str) -> Iterator[dict[str, str]]:
+    """dpkg's status of a package, for each architecture: deb822(5), where the last word of `Status`
+    is `installed` or another state of dpkg(1)."""
     for stanza in tree.text(root, "/var/lib/dpkg/status").split("\n\n"):
         if f"\nPackage: {name}\n" in f"\n{stanza}\n":
-            fields = dict(re.findall(r"^(Status|Version): *(.*)$", stanza, re.MULTILINE))
-            if fields.get("Status", "").endswith(" installed"):
-                yield fields.get("Version") or "?"
+            yield dict(re.findall(r"^(Status|Version): *(.*)$", stanza, re.MULTILINE))
 
 
 def _of_pacman(root: Root, name: str) -> Iterator[str]:

@@ -51,5 +51,6 @@ def _packages(config: Config, root: Root, system: Distribution) -> Step:
         names=distribution.laptop_packages(system.family, config),
         installed=lambda name: distribution.is_installed(root, system.family, name),
         install=distribution.install_command(system.family),
-        remove=distribution.remove_command(system.family),
+        remove=lambda names: distribution.remove_command(root, system.family, names),
+        with_others=lambda names: distribution.to_install(root, system.family, names),
     )

@@ -154,7 +154,9 @@ class _Execution:
         self._record.command(
             step,
             proposal.command,
-            take_back=step.remove if isinstance(step, Packages) else step.take_back,
+            take_back=(
+                step.remove(proposal.packages) if isinstance(step, Packages) else step.take_back
+            ),
             packages=proposal.packages,
             again=isinstance(step, Command) and step.again,
         )

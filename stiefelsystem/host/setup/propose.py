@@ -92,10 +92,18 @@ def propose(
         case Command():
             return Proposal(step, command=step.argv if _is_needed(step, record, changing) else ())
         case Packages():
-            missing = tuple(name for name in step.names if not step.installed(name))
-            command = (*step.install, *missing) if missing else ()
-            return Proposal(step, command=command, packages=missing)
+            return _packages(step)
     return Proposal(step, tuple(found.changes.values()), notes=tuple(found.notes))
+
+
+def _packages(step: Packages) -> Proposal:
+    missing = tuple(name for name in step.names if not step.installed(name))
+    if not missing:
+        return Proposal(step)
+    new = step.with_others(missing)
+    others = [name for name in new if name not in missing]
+    notes = (f"with what they need: {', '.join(others)}",) if others else ()
+    return Proposal(step, command=(*step.install, *missing), packages=new, notes=notes)
 
 
 def _is_needed(step: Command, record: Record, changing: Set[str]) -> bool:

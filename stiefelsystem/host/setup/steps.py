@@ -105,13 +105,16 @@ class Command(Step):
 class Packages(Step):
     """Install those of `names` that are not `installed`, by `install` and their names.
 
-    `remove` should be a command that refuses to remove what others depend on.
+    `with_others` tells of missing ones what will be new with them, themselves among it; that is
+    what will be removed again. `remove`, asked before that is installed, is the command for it: it
+    should refuse to remove what others depend on.
     """
 
     names: tuple[str, ...]
     installed: Callable[[str], bool]
     install: tuple[str, ...]
-    remove: tuple[str, ...]
+    remove: Callable[[tuple[str, ...]], tuple[str, ...]]
+    with_others: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda names: names
     seconds: float = _COMMAND_SECONDS
 
 

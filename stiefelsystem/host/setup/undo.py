@@ -130,8 +130,8 @@ class _Undo:
                     self._diff(path, path.content, self._original(path))
             question = f"do {step.id} again?" if _is_again(step) else f"take {step.id} back?"
             answer = self._ask(question, (YES, KEEP, SKIP, ABORT), assumed=YES)
-            if answer == YES:
-                self._take_back(step, commands, ours)
+            if answer == YES and not self._take_back(step, commands, ours):
+                answer = SKIP
             answers.add(answer)
         answers |= {self._changed(path) for path in paths if path not in ours}
         return SKIP not in answers
@@ -169,31 +169,38 @@ class _Undo:
         """The commands that take a step back, the last first, each one once."""
         if _is_again(step):
             return [step.commands[-1].argv]
-        found: dict[tuple[str, ...], None] = {}
-        packages: dict[str, None] = {}
-        for ran in reversed(step.commands):
-            packages |= dict.fromkeys(ran.packages)
-            if ran.take_back and not ran.packages:
-                found[ran.take_back] = None
-        there = [name for name in packages if self._installed(name)]
-        if there:
-            found[(*step.commands[-1].take_back, *there)] = None
-        return list(found)
+        others = [ran.take_back for ran in reversed(step.commands) if not ran.packages]
+        packages: dict[str, tuple[str, ...]] = {}
+        for ran in step.commands:
+            # How a package goes depends on what was there before it came for the first time.
+            packages |= {name: ran.take_back for name in ran.packages if name not in packages}
+        there: dict[tuple[str, ...], list[str]] = {}
+        for name, remove in packages.items():
+            if self._installed(name):
+                there.setdefault(remove, []).append(name)
+        commands = [*others, *((*remove, *names) for remove, names in there.items())]
+        return list(dict.fromkeys(command for command in commands if command))
 
     def _take_back(
         self, step: Recorded, commands: list[tuple[str, ...]], paths: list[_Path]
-    ) -> None:
+    ) -> bool:
+        """Whether all of it went; packages stay if something else has come to need them."""
         if self._dry_run:
-            return
+            return True
         for command in commands:
             try:
                 self._root.run(command, timeout=_SECONDS, log=sys.stderr)
             except StiefelError as error:
+                if any(ran.packages for ran in step.commands):
+                    warn(f"not all of {step.id} went: {error}")
+                    say(f"without --yes, {KEEP} leaves what is there for good", mark="  ")
+                    return False
                 hint = f"put that right and go on with --uninstall, without --yes; or {KEEP} "
                 hint += f"{step.id} there"
                 raise StiefelError(str(error), hint=hint) from error
         for path in paths:
             self._restore(path)
+        return True
 
     def _restore(self, path: _Path) -> None:
         place = self._root.place(path.path)
