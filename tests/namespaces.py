@@ -84,6 +84,8 @@ def _run(test: Callable[[], None], kind: int, writing: int) -> None:
             result = "skipped", problem
         else:
             test()
+    except pytest.skip.Exception as reason:
+        result = "skipped", str(reason)
     except BaseException:
         result = "failed", traceback.format_exc()
     with os.fdopen(writing, "wb") as pipe:

@@ -32,7 +32,7 @@ install() {
 	fi
 	# If there is a network manager in the initrd, it leaves the link alone.
 	inst_multiple -o /etc/systemd/network/00-stiefellink.network \
-		/etc/NetworkManager/conf.d/00-stiefellink.conf
+		/etc/NetworkManager/conf.d/zz-stiefellink.conf
 }
 
 # shellcheck disable=SC2154 # initdir, systemdsystemunitdir and systemdutildir are dracut's

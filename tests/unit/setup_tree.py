@@ -274,9 +274,11 @@ def traced(work: Callable[[Path], bool], tree: Path, trace: Path) -> list[tuple[
     return [(event, path) for event, path in json.loads(trace.read_text())]
 
 
-def write(id: str, path: str, *needs: str, content: bytes = b"ours\n") -> Step:
+def write(
+    id: str, path: str, *needs: str, content: bytes = b"ours\n", secret: bool = False
+) -> Step:
     """A step that writes one file."""
-    file = File(path=path, content=content)
+    file = File(path=path, content=content, secret=secret)
     return WriteFiles(id=id, purpose=f"why {id}", needs=needs, files=(file,))
 
 
@@ -287,3 +289,11 @@ def refused(work: Callable[[], object]) -> StiefelError:
     except StiefelError as error:
         return error
     raise AssertionError("nothing was refused")
+
+
+def refusal(tree: Path, *plan: Step, yes: bool = True) -> StiefelError:
+    """The error that a plan ends with, before it has changed anything."""
+    before = snapshot(tree)
+    error = refused(lambda: execute(plan, root=root_of(tree), yes=yes))
+    assert snapshot(tree) == before
+    return error

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from stiefelsystem import crypto, framing
 from stiefelsystem.framing import FRAME_SIZE, FramingError, Opener, Sealer
 
-
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
 HEADER = 5

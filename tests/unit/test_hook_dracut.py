@@ -18,7 +18,7 @@ from tests.unit import one_initrd
 FOLDER = one_initrd.HOOKS / "dracut"
 NETWORK = {
     "00-stiefellink.network": "systemd/network/00-stiefellink.network",
-    "00-stiefellink-networkmanager.conf": "NetworkManager/conf.d/00-stiefellink.conf",
+    "zz-stiefellink-networkmanager.conf": "NetworkManager/conf.d/zz-stiefellink.conf",
 }
 # In a namespace whose /etc and /usr/local/lib are the test's.
 ENTER = """

@@ -31,7 +31,7 @@ def test_systemd_networkd() -> None:
 
 
 def test_networkmanager() -> None:
-    rules = settings("00-stiefellink-networkmanager.conf")
+    rules = settings("zz-stiefellink-networkmanager.conf")
     unmanaged = rules["keyfile"]["unmanaged-devices+"].split(";")
     assert {f"interface-name:{name}" for name in NAMES} == set(unmanaged)
     assert rules["device-stiefellink"]["match-device"].split(";") == unmanaged

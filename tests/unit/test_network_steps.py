@@ -17,7 +17,7 @@ ALWAYS = {
     "etc/systemd/network/00-stiefellink.network",
     "etc/systemd/network/00-stiefellink.link",
     "etc/udev/rules.d/00-stiefellink.rules",
-    "etc/NetworkManager/conf.d/00-stiefellink.conf",
+    "etc/NetworkManager/conf.d/zz-stiefellink.conf",
     "etc/sysctl.d/zz-stiefellink.conf",
 }
 INTERFACES = "auto lo\niface lo inet loopback\n"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,39 +12,20 @@ from stiefelsystem.host import consent
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.host.setup.steps import Command, File, RemoveFile, Step, WriteFiles, unit
+from stiefelsystem.host.setup.steps import (
+    Command,
+    File,
+    RemoveFile,
+    Step,
+    WriteFiles,
+    unit,
+)
 from stiefelsystem.host.setup.undo import undo
 from tests import capabilities
 from tests.unit import setup_tree as system
+from tests.unit.setup_tree import answer, no_terminal, tree, write
 
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return system.make(tmp_path / "tree")
-
-
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Types on a terminal that is there from then on."""
-    ours, theirs = os.openpty()
-
-    def type_on_it(keys: str) -> None:
-        monkeypatch.setattr(sys, "stdin", terminal)
-        os.write(ours, keys.encode())
-
-    with open(theirs) as terminal:
-        yield type_on_it
-    os.close(ours)
-
-
-def write(id: str, path: str, *needs: str, secret: bool = False) -> Step:
-    file = File(path=path, content=b"ours\n", secret=secret)
-    return WriteFiles(id=id, purpose=f"why {id}", needs=needs, files=(file,))
+__all__ = ["answer", "no_terminal", "tree"]  # the fixtures
 
 
 def installed(tree: Path, *plan: Step) -> Root:
@@ -299,16 +278,6 @@ def test_take_back_that_fails(tree: Path, answer: Callable[[str], None]) -> None
     answer("k\ny\n")
     assert undo(root=root)
     assert not (tree / "etc/a").exists()
-
-
-def test_packages_that_are_there_are_removed(tree: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Those that we have installed, and the user has not removed since."""
-    system.install(tree)
-    (tree / "var/packages/nbd").unlink()
-    capfd.readouterr()
-    assert system.uninstall(tree)
-    assert capfd.readouterr().err.count("remove kexec\n") == 1
-    assert os.listdir(tree / "var/packages") == ["old"]
 
 
 def test_initrd_is_made_again_whenever_something_went(

@@ -21,7 +21,7 @@ _FILES = {
     "00-stiefellink.network": "/etc/systemd/network/00-stiefellink.network",
     "00-stiefellink.link": "/etc/systemd/network/00-stiefellink.link",
     "00-stiefellink.rules": "/etc/udev/rules.d/00-stiefellink.rules",
-    "00-stiefellink-networkmanager.conf": "/etc/NetworkManager/conf.d/00-stiefellink.conf",
+    "zz-stiefellink-networkmanager.conf": "/etc/NetworkManager/conf.d/zz-stiefellink.conf",
     "zz-stiefellink-sysctl.conf": "/etc/sysctl.d/zz-stiefellink.conf",
 }
 _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/usr/local/sbin")
