@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.host.server_os import parts
 from tests.builds import REPO
 from tests.processes import Program
 
@@ -52,6 +53,23 @@ def test_one_thing_at_a_time(installed: Path) -> None:
     done = call(installed, "--now", "--check")
     assert done.returncode == 2
     assert "not allowed with" in done.stderr
+
+
+def test_the_service_of_openrc_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not even what Python would compile: it would outlive us."""
+    library = str(tmp_path) + parts.LIBRARY
+    for file in parts.programs().files:
+        place = tmp_path / file.path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read().replace(parts.LIBRARY.encode(), library.encode()))
+        place.chmod(file.mode or 0o644)
+    before = sorted(tmp_path.rglob("*"))
+    script = REPO / "autokexec/stiefel-autokexec.openrc"
+    command = call("sh", "-c", '. "$0" && printf %s "$command"', script).stdout
+    writing = ["env", "--unset=PYTHONDONTWRITEBYTECODE", "--unset=PYTHONPYCACHEPREFIX"]
+    done = call(*writing, tmp_path / command.lstrip("/"), "--cancel", "--run", tmp_path)
+    assert done.stderr == "there is no countdown that could be cancelled\n"
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_without_a_trigger_it_waits(installed: Path, tmp_path: Path) -> None:

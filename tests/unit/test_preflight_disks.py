@@ -139,6 +139,13 @@ def test_another_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert finding.hint == f"boot: disk: {tmp_path}/usb-Some_Disk_SN1"
 
 
+def test_the_disk_of_another_machine_is_not_suggested() -> None:
+    remote = device("/dev/nbd0", "disk", None, device("/dev/nbd0p3", "part", "ext4"))
+    (finding,) = judged(layout(remote, mounts={"/": "/dev/nbd0p3"}))
+    assert finding.level == "obstacle"
+    assert finding.hint == "run this on the machine that has the disk"
+
+
 def test_partition_as_the_disk() -> None:
     found = layout(
         laptop(device(f"{NVME}p3", "part", "ext4")),

@@ -121,9 +121,19 @@ def test_init_that_cannot_be_told_to_kexec(tree: Path) -> None:
     assert "obstacle init: cannot tell how this OS is stopped" in look(tree)
 
 
-def test_stiefeled(tree: Path) -> None:
-    put(tree, {"run/initramfs/stiefelsystem/stiefel-link": ""})
-    assert "note machine: this OS runs on a desktop now" in look(tree)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run/initramfs/stiefelsystem/stiefel-link", ""),
+        ("proc/cmdline", "root=UUID=r-r ro stiefel_link=52:54:00:00:00:01\n"),
+    ],
+)
+def test_stiefeled(tree: Path, name: str, content: str) -> None:
+    """The generators that look at the hardware would see the desktop's."""
+    put(tree, {name: content})
+    found = look(tree)
+    assert "obstacle machine: this OS is stiefeled" in found
+    assert "[run it on the laptop: initrds would be made for the desktop]" in found
 
 
 def test_nics(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,32 @@ def test_one_thing_is_wrong(
     assert said in texts(report.look(Root(tree), config).findings)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("dep", "note initrds: MODULES=dep: made for the machine that this runs on [run this on"),
+        ("most", ""),
+    ],
+)
+def test_initrds_of_a_mounted_system(tree: Path, config: Config, setting: str, said: str) -> None:
+    put(tree, {"etc/initramfs-tools/initramfs.conf": f"MODULES={setting}\n"})
+    found = texts(report.look(Root(tree), config).findings)
+    assert said in found
+    assert ("note initrds" in found) == bool(said)
+
+
+def test_hostonly_initrds_of_a_mounted_system(tree: Path, config: Config) -> None:
+    (tree / "usr/sbin/mkinitramfs").unlink()
+    put(tree, {"usr/bin/dracut": "", "etc/dracut.conf": 'hostonly="yes"\n'})
+    found = texts(report.look(Root(tree), config).findings)
+    assert (
+        "note initrds: hostonly: made for the machine that this runs on"
+        " [run this on the laptop, or set hostonly=no there]" in found
+    )
+    put(tree, {"etc/dracut.conf": 'hostonly="no"\n'})
+    assert "note initrds" not in texts(report.look(Root(tree), config).findings)
+
+
 @contextmanager
 def as_nobody() -> Iterator[None]:
     """Without root's rights for a while, if they are there."""

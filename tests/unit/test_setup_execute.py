@@ -19,6 +19,7 @@ from stiefelsystem.host.setup.steps import (
     WriteFiles,
     unit,
 )
+from stiefelsystem.host.setup.undo import undo
 from tests import capabilities
 from tests.unit import setup_tree as system
 from tests.unit.setup_tree import no_terminal, refusal, tree, write
@@ -71,6 +72,31 @@ def test_failing_command(tree: Path) -> None:
     assert not (tree / "etc/c").exists()
     (tree / "etc/go").touch()
     assert execute(plan, root=root, yes=True)
+
+
+def test_what_has_come_to_be_at_work_is_not_disturbed(tree: Path) -> None:
+    """Just before each command it is asked for again; what was not run is not taken back."""
+    first, second = (
+        Command(id=name, purpose="why", argv=("touch", f"etc/{name}"), take_back=take_back)
+        for name, take_back in (
+            ("one", ("rm", "etc/one")),
+            ("two", ("rm", "etc/two")),  # fails if there is none
+        )
+    )
+    root = system.root_of(tree)
+    before = system.snapshot(tree)
+
+    def busy() -> list[str]:
+        return ["apt (process 3)"] if (tree / "etc/one").exists() else []
+
+    plan = [first, second, write("a", "/etc/a")]
+    error = system.refused(lambda: execute(plan, root=root, yes=True, busy=busy))
+    assert str(error) == "two is not run: at work is apt (process 3)"
+    assert "wait until it is done" in error.hint
+    assert (tree / "etc/one").exists()
+    assert not (tree / "etc/two").exists()
+    assert undo(root=root, yes=True)
+    assert system.snapshot(tree) == before
 
 
 def test_command_that_kills_us(tree: Path) -> None:

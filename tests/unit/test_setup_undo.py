@@ -280,6 +280,23 @@ def test_take_back_that_fails(tree: Path, answer: Callable[[str], None]) -> None
     assert not (tree / "etc/a").exists()
 
 
+def test_what_has_come_to_be_at_work_is_not_disturbed(tree: Path) -> None:
+    before = system.snapshot(tree)
+    system.install(tree)
+    service = tree / "etc/wanted/service"
+
+    def busy() -> list[str]:  # once the service has gone
+        return [] if service.is_symlink() else ["apt (process 3)"]
+
+    root = system.root_of(tree)
+    error = system.refused(lambda: undo(root=root, yes=True, busy=busy))
+    assert str(error) == "packages is not taken back: at work is apt (process 3)"
+    assert "wait until it is done" in error.hint
+    assert (tree / "var/packages/nbd").exists()
+    assert system.uninstall(tree)
+    assert system.snapshot(tree) == before
+
+
 def test_initrd_is_made_again_whenever_something_went(
     tree: Path, answer: Callable[[str], None]
 ) -> None:

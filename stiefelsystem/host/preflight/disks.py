@@ -18,6 +18,8 @@ _BY_ID = Path("/dev/disk/by-id")
 # Names of a disk that tell a person nothing, though they are as good as the others.
 _UGLY = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-", "dm-", "lvm-", "md-")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "fuse.sshfs")
+# The disk of a stiefeled OS: as good as none, since it is another machine's.
+_REMOTE = "/dev/nbd"
 # Without these a system does not start, whatever fstab allows.
 _ESSENTIAL = ("/", "/usr", "/var", "/etc")
 # A boot goes on without a mount that has one of these in fstab: systemd.mount(5).
@@ -225,6 +227,8 @@ def _suggestion(found: Layout, holding: list[Device]) -> str:
     if len(disks) != 1:
         return f"/ lies on several disks: {_listed(sorted(disks))}"
     name = disks.pop()
+    if name.startswith(_REMOTE):
+        return "run this on the machine that has the disk"
     return f"boot: disk: {_by_id(name) or name}"
 
 

@@ -14,12 +14,14 @@ from stiefelsystem.host.preflight import tree
 from stiefelsystem.host.preflight.distribution import Distribution
 from stiefelsystem.host.preflight.finding import Finding, failed, note, obstacle, ok
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.laptop import stop, updates
+from stiefelsystem.laptop import obstacles, stop, updates
 
 # UEFI specification, "Globally Defined Variables"; efivarfs has 4 bytes of attributes before each.
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _ATTRIBUTES = 4
 _LOCKDOWN = "/sys/kernel/security/lockdown"
+# Where the hook in a stiefeled OS's initrd has put the keeper.
+_KEEPER = "/run/initramfs/stiefelsystem"
 # What container managers leave inside: systemd's Container Interface, podman, docker.
 _CONTAINER = ("/run/systemd/container", "/run/.containerenv", "/.dockerenv")
 
@@ -39,10 +41,13 @@ def _container(machine: Root) -> list[Finding]:
 
 
 def _stiefeled(machine: Root) -> list[Finding]:
-    if not tree.real(machine, "/run/initramfs/stiefelsystem").exists():
-        return []
-    text = "this OS runs on a desktop now: its disk, NICs and Secure Boot are not the laptop's"
-    return [note("machine", text, "look again on the laptop")]
+    words = tree.text(machine, "/proc/cmdline")
+    try:
+        obstacles.require_own_disk(words=words, keeper=tree.real(machine, _KEEPER))
+    except StiefelError as error:
+        hint = "run it on the laptop: initrds would be made for the desktop"
+        return [obstacle("machine", str(error), hint)]
+    return []
 
 
 def _stopped(machine: Root) -> list[Finding]:

@@ -23,6 +23,8 @@ from stiefelsystem.host.setup.root import Root
 
 __all__ = ["Finding", "Report", "look"]
 
+# What makes initrds for the machine that makes them, and what makes them for any.
+_FOR_ANY = {"hostonly": "hostonly=no", "MODULES=dep": "MODULES=most"}
 _COLOURS = {"note": "33", "obstacle": "31"}
 
 
@@ -87,6 +89,10 @@ def look(root: Root, config: Config) -> Report:
         generator = generators.look(root, system, module=config.system)
         text = " ".join(word for word in (generator.name, generator.version) if word)
         yield ok("initrds", f"made by {text}, {generator.detail}")
+        setting = generator.detail.rpartition(", ")[2]
+        if not running and setting in _FOR_ANY:
+            hint = f"run this on the laptop, or set {_FOR_ANY[setting]} there"
+            yield note("initrds", f"{setting}: made for the machine that this runs on", hint)
 
     def module() -> Iterable[Finding]:
         generators.check_module(config, system)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stiefelsystem.console import StiefelError, say, warn
 from stiefelsystem.host import consent
@@ -18,12 +18,21 @@ YES, SHOW, SKIP, ABORT = "yes", "view", "skip", "abort"
 GO_ON = "what is done is recorded: run it again to go on, or with --uninstall to take it back"
 
 
-def execute(plan: Sequence[Step], *, root: Root, yes: bool = False, dry_run: bool = False) -> bool:
+def execute(
+    plan: Sequence[Step],
+    *,
+    root: Root,
+    yes: bool = False,
+    dry_run: bool = False,
+    busy: Callable[[], Sequence[str]] = list,
+) -> bool:
     """Do what is left of a plan, and say what; returns whether all of it is done now.
 
-    `yes` is the answer to all questions; `dry_run` shows everything and touches nothing. What was
-    interrupted, at whatever point, is continued by another call. Raises `StiefelError` if there is
-    no terminal to ask on, and when something fails: what was done by then is recorded.
+    `yes` is the answer to all questions; `dry_run` shows everything and touches nothing. `busy`
+    tells of what is at work, and is asked just before each command: questions may have been open
+    for hours. What was interrupted, at whatever point, is continued by another call. Raises
+    `StiefelError` if there is no terminal to ask on, and when something fails, or is at work: what
+    was done by then is recorded.
     """
     steps.check(plan)
     with Record.open(root, writable=not dry_run) as record:
@@ -40,7 +49,7 @@ def execute(plan: Sequence[Step], *, root: Root, yes: bool = False, dry_run: boo
                 "no terminal",
                 hint="--dry-run shows them, --yes answers yes to all",
             )
-        return _Execution(root, record, waiting=set(waiting), yes=yes).run(plan)
+        return _Execution(root, record, waiting=set(waiting), yes=yes, busy=busy).run(plan)
 
 
 def survey(
@@ -67,11 +76,20 @@ def survey(
 class _Execution:
     """The steps of one run, and what became of them."""
 
-    def __init__(self, root: Root, record: Record, *, waiting: set[str], yes: bool) -> None:
+    def __init__(
+        self,
+        root: Root,
+        record: Record,
+        *,
+        waiting: set[str],
+        yes: bool,
+        busy: Callable[[], Sequence[str]],
+    ) -> None:
         self._root = root
         self._record = record
         self._waiting = waiting
         self._yes = yes
+        self._busy = busy
         self._skipped: list[str] = []
 
     def run(self, plan: Sequence[Step]) -> bool:
@@ -128,6 +146,11 @@ class _Execution:
 
     def _do(self, proposal: Proposal) -> None:
         step, record = proposal.step, self._record
+        if proposal.command and (busy := self._busy()):
+            raise StiefelError(
+                f"{step.id} is not run: at work is {', '.join(busy)}",
+                hint=f"wait until it is done. {GO_ON}",
+            )
         try:
             for change in proposal.changes:
                 record.path(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stiefelsystem.console import StiefelError, say, warn
@@ -29,12 +29,13 @@ def undo(
     yes: bool = False,
     dry_run: bool = False,
     installed: Callable[[str], bool] = lambda _: True,
+    busy: Callable[[], Sequence[str]] = list,
 ) -> bool:
     """Take back all that is recorded, and then the record; returns whether nothing is left of it.
 
     `keep` leaves a thing as it is for good; `skip` for this time, together with what it needs.
     `yes` never decides about a file that was changed since we left it: that is skipped.
-    `installed` tells of a package by its name.
+    `installed` tells of a package by its name, `busy` of what is at work, just before each command.
     What was interrupted is continued by another call. Raises `StiefelError` as `execute` does.
     """
     with Record.open(root, writable=not dry_run) as record:
@@ -48,7 +49,9 @@ def undo(
                 hint="--dry-run shows them, --yes answers yes to all",
             )
         try:
-            return _Undo(root, record, yes=yes, dry_run=dry_run, installed=installed).run()
+            return _Undo(
+                root, record, yes=yes, dry_run=dry_run, installed=installed, busy=busy
+            ).run()
         except _StoppedError:
             say("stopped; run it again with --uninstall to go on")
             return False
@@ -79,12 +82,14 @@ class _Undo:
         yes: bool,
         dry_run: bool,
         installed: Callable[[str], bool],
+        busy: Callable[[], Sequence[str]],
     ) -> None:
         self._root = root
         self._record = record
         self._yes = yes
         self._dry_run = dry_run
         self._installed = installed
+        self._busy = busy
         self._stays: list[Recorded] = []
 
     def run(self) -> bool:
@@ -188,6 +193,11 @@ class _Undo:
         if self._dry_run:
             return True
         for command in commands:
+            if busy := self._busy():
+                raise StiefelError(
+                    f"{step.id} is not taken back: at work is {', '.join(busy)}",
+                    hint="wait until it is done, and go on with --uninstall",
+                )
             try:
                 self._root.run(command, timeout=_SECONDS, log=sys.stderr)
             except StiefelError as error:
