@@ -55,4 +55,7 @@ installkernel() {
 		=drivers/net/thunderbolt =drivers/net/usb =drivers/thunderbolt
 	# What USB adapters are plugged into, and keyboards for a passphrase; hostonly_mode=strict has none.
 	hostonly='' instmods '=drivers/usb/host' hid_generic usbhid atkbd i8042
+	# The laptop's disk: when a kernel is updated while the OS runs on a desktop, that is what hostonly
+	# sees. Not all of drivers/nvme/host, most of which is for disks of other machines.
+	hostonly='' instmods nvme vmd '=drivers/ata' '=drivers/ufs/host' sd_mod '=drivers/mmc/host' mmc_block
 }

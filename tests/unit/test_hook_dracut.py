@@ -143,6 +143,18 @@ def test_drivers_of_other_machines(machine: Machine) -> None:
     assert {"wireguard", "=drivers/net/ethernet", "=drivers/net/usb", "usbhid"} <= set(words)
 
 
+def test_the_laptops_disk(machine: Machine) -> None:
+    """For a kernel that is updated while the OS runs on a desktop; what it lacks is passed over."""
+    assert machine.call("installkernel").returncode == 0
+    lines = (machine.initrd / "modules").read_text().splitlines()
+    (line,) = [line for line in lines if " nvme " in line]
+    hostonly, *words = line.split()
+    assert hostonly == "hostonly=''"
+    disks = {"nvme", "vmd", "=drivers/ata", "sd_mod", "=drivers/mmc/host", "mmc_block"}
+    assert disks <= set(words)
+    assert "-c" not in words
+
+
 def test_it_is_in_by_default(machine: Machine) -> None:
     assert machine.call("check").returncode == 0
 

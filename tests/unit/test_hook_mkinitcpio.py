@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from stiefelsystem.host.preflight import generator
 from tests import capabilities
 from tests.unit import one_initrd
 
@@ -194,6 +195,44 @@ def test_nothing_that_loads_drivers(machine: Machine, config: str) -> None:
     done = machine.build(config)
     assert done.returncode == 1
     assert "there is neither 'udev' nor 'systemd' in HOOKS" in done.stdout
+
+
+# As mkinitcpio reads them, which takes a failure for its own.
+DROP_INS = """
+mount -t tmpfs none /run
+[[ ! $1 ]] || mkdir -p "$1"
+for file in /etc/mkinitcpio.conf /etc/mkinitcpio.conf.d/*.conf; do
+    . "$file" || exit
+done
+printf '%s\\n' "${HOOKS[@]}"
+"""
+STIEFELED = "/run/initramfs/stiefelsystem"
+
+
+def own_hooks(machine: Machine, config: str, stiefeled: str) -> str:
+    """HOOKS of the user's own images."""
+    drop_ins = {"stiefelsystem.conf": (FOLDER / "own-images.conf").read_text()}
+    done = machine.run(config, drop_ins, "bash", "-c", DROP_INS, "bash", stiefeled)
+    assert (done.returncode, done.stderr) == (0, "")
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("config", [f"HOOKS=({SYSTEMD})\n", f'HOOKS="{SYSTEMD}"\n'])
+def test_own_images_made_on_a_desktop(machine: Machine, config: str) -> None:
+    """They are to boot the laptop, of which `autodetect` knows nothing there."""
+    assert own_hooks(machine, config, "") == SYSTEMD
+    assert own_hooks(machine, config, STIEFELED) == SYSTEMD.replace(" autodetect", "")
+
+
+def test_own_images_without_autodetect(machine: Machine) -> None:
+    assert own_hooks(machine, "HOOKS=(base udev)\n", STIEFELED) == "base udev"
+    assert own_hooks(machine, "", STIEFELED) == ""
+
+
+def test_own_hooks_are_still_known() -> None:
+    """setup-server-os reads these files without a shell."""
+    text = (FOLDER / "own-images.conf").read_text()
+    assert generator.assigned(text, "HOOKS", ["base", "udev"]) == ["base", "udev"]
 
 
 # --- what goes into the image ---

@@ -12,7 +12,9 @@ from stiefelsystem.config import Config
 from stiefelsystem.host import pack
 from stiefelsystem.host.preflight import boot, ramdisk
 from stiefelsystem.host.preflight.finding import Finding
+from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
+from stiefelsystem.host.setup.steps import Command
 from tests.unit.preflight_tree import levels, put, settings, texts
 
 GRUB = """\
@@ -130,6 +132,15 @@ def look(tree: Path, config: Config, generator: str = "") -> list[Finding]:
     return ramdisk.look(Root(tree), config, generator=generator)
 
 
+def done(tree: Path) -> None:
+    """The initrds were made with the hook, by a run before."""
+    put(tree, {"etc/fstab": ""})
+    step = Command(id="initrd", purpose="initrds", argv=("true",), again=True)
+    with Record.open(Root(tree), writable=True) as record:
+        record.command(step, step.argv, take_back=())
+        record.ended(step)
+
+
 def test_ramdisk_that_is_not_built(tree: Path, built: Config) -> None:
     assert levels(look(tree, built)) == ["ok"]
     pack.kernel_of(built.paths.cpio).unlink()
@@ -159,13 +170,52 @@ def test_room_for_a_new_initrd(tree: Path, built: Config, monkeypatch: pytest.Mo
         tree,
         {"boot/initrd.img-6.1": bytes(4 << 20), "boot/initrd.img-5": "", "boot/vmlinuz-6.1": ""},
     )
-    free(monkeypatch, 7)
-    assert levels(look(tree, built, "initramfs-tools")) == ["ok"]
+    done(tree)
     free(monkeypatch, 6)
+    assert levels(look(tree, built, "initramfs-tools")) == ["ok"]
+    free(monkeypatch, 5)
     _, finding = look(tree, built, "initramfs-tools")
     assert (
-        "6 MiB free, but the ramdisk, a new initrd beside the old one would need 7" in finding.text
+        "5 MiB free, but the ramdisk, a new initrd beside the old one would need 6" in finding.text
     )
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["boot/initramfs-{}.img", "boot/id/{}/initrd", "efi/id/{}/initrd", "boot/efi/id/{}/initrd"],
+)
+def test_room_for_what_initrds_grow_by(
+    tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """Each of them, the first time; and dracut removes what does not fit."""
+    put(tree, {layout.format(version): bytes(4 << 20) for version in ("6.1", "6.2", "6.3")})
+    need = 2 + 4 + 3 * 20
+    free(monkeypatch, need)
+    assert levels(look(tree, built, "dracut")) == ["ok"]
+    free(monkeypatch, need - 1)
+    _, finding = look(tree, built, "dracut")
+    assert f"what initrds grow by would need {need} MiB there" in finding.text
+    done(tree)
+    assert levels(look(tree, built, "dracut")) == ["ok"]
+
+
+def test_an_initrd_of_two_names(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by a link; and one partition that is seen in two folders."""
+    put(tree, {"boot/initrd.img-6.1": bytes(4 << 20), "boot/id/6.1/initrd": bytes(1 << 20)})
+    (tree / "boot/initrd.img").symlink_to("initrd.img-6.1")
+    (tree / "efi").symlink_to("/boot")
+    free(monkeypatch, 2 + 4 + 2 * 20)
+    assert levels(look(tree, built, "dracut")) == ["ok"]
+    free(monkeypatch, 2 + 4 + 2 * 20 - 1)
+    assert levels(look(tree, built, "dracut")) == ["ok", "obstacle"]
+
+
+def test_unified_images_grow(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tree, {"efi/EFI/Linux/linux-6.1.efi": bytes(4 << 20), "efi/EFI/BOOT/BOOTX64.EFI": "loader"})
+    free(monkeypatch, 2 + 4 + 20)
+    assert levels(look(tree, built, "dracut")) == ["ok"]
+    free(monkeypatch, 2 + 4 + 20 - 1)
+    assert levels(look(tree, built, "dracut")) == ["ok", "obstacle"]
 
 
 def test_room_for_the_image_of_mkinitcpio(

@@ -20,7 +20,7 @@ from stiefelsystem.host.preflight import distribution
 from stiefelsystem.host.server_os import plan
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.host.setup.steps import File, Step, WriteFiles
+from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles
 from stiefelsystem.host.setup.undo import undo
 from stiefelsystem.host.tree import SOURCE
 from tests.unit.setup_tree import snapshot
@@ -230,6 +230,24 @@ def test_without_an_initrd_nothing_waits_for_a_desktop(
     monkeypatch.setattr(consent, "choose", lambda asked, _: answers.get(asked, "yes"))
     assert not execute(system.plan(), root=system.root)
     assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
+
+
+def test_arch_with_dracut(tmp_path: Path, settings: tuple[Config, str]) -> None:
+    """Its images have other names than dracut's own."""
+    system = System(tmp_path / "tree", "dracut", settings)
+    (system.tree / "etc/os-release").write_text("ID=arch\n")
+    system.family = distribution.look(system.root)
+    (step,) = [step for step in system.plan() if step.id == "initrd"]
+    assert isinstance(step, Command)
+    assert "/usr/lib/modules/*/pkgbase" in step.argv[-1]
+
+
+def test_own_images_on_arch(tmp_path: Path, settings: tuple[Config, str]) -> None:
+    """Made while the OS runs on a desktop, they still have to boot the laptop."""
+    system = System(tmp_path / "tree", "mkinitcpio", settings)
+    assert system.set_up()
+    text = (system.tree / "etc/mkinitcpio.conf.d/stiefelsystem.conf").read_text()
+    assert text == (SOURCE / "nbd-hook/mkinitcpio/own-images.conf").read_text()
 
 
 OPENRC = """\

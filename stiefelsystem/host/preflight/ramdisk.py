@@ -13,6 +13,7 @@ from stiefelsystem.host import pack
 from stiefelsystem.host.preflight import tree
 from stiefelsystem.host.preflight.finding import Finding, obstacle, ok
 from stiefelsystem.host.server_os import mkinitcpio
+from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
 
 _TOPIC = "ramdisk"
@@ -20,8 +21,13 @@ _BUILD = "sudo ./create-initrd-nspawn --pack"
 # As large as mkinitcpio's fallback image with all graphics drivers, where none can be measured.
 _IMAGE_SIZE = 150 << 20
 _MIB = 1 << 20
-# What generators call their images.
-_INITRDS = ("initrd", "initramfs")
+# Where boot partitions are mounted, and what generators call their images there: by kernel-install,
+# below the machine's id and the kernel's version; unified ones by the Boot Loader Specification.
+_BOOT = ("/boot", "/efi", "/boot/efi")
+_INITRDS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "EFI/Linux/*.efi")
+# By which an initrd grows when it has the hook the first time: twice what was measured
+# (docs/dracut.md), since other systems have more firmware.
+_GROWTH = 20 << 20
 
 
 @dataclass(frozen=True)
@@ -61,23 +67,48 @@ def _ramdisk(root: Root, config: Config) -> Iterator[Need]:
 
 
 def _initrd(root: Root, generator: str) -> Iterator[Need]:
-    """An initrd that is made anew lies beside the one that it will replace for a moment."""
-    names = [name for name in tree.names(root, "/boot") if name.startswith(_INITRDS)]
-    largest = max((_size(root, f"/boot/{name}") for name in names), default=0)
+    """An initrd that is made anew lies beside the one that it will replace for a moment; and each
+    is larger than it was, unless it has the hook already. Where they do not fit, dracut removes
+    them: it is not to be tried."""
+    images = _images(root)
     if generator == "mkinitcpio":
         if _size(root, mkinitcpio.IMAGE) == 0:
-            fallback = (_size(root, f"/boot/{name}") for name in names if "fallback" in name)
+            fallback = (size for path, size in images.items() if "fallback" in path)
             size = max(fallback, default=0) or _IMAGE_SIZE
             yield Need(mkinitcpio.IMAGE, size, "the image for desktops")
-    elif generator:
-        # With drivers for NICs, it may become larger than it is.
-        yield Need("/boot/initrd", largest + largest // 4, "a new initrd beside the old one")
+    elif generator and images:
+        largest = max(images, key=lambda path: images[path])
+        yield Need(largest, images[largest], "a new initrd beside the old one")
+        if not _have_hook(root):
+            for path in images:
+                yield Need(path, _GROWTH, "what initrds grow by")
+
+
+def _images(root: Root) -> dict[str, int]:
+    """The sizes of all initrds, by their paths without links: a file may be seen by two names."""
+    found = {}
+    for folder in _BOOT:
+        top = tree.real(root, folder)
+        # What this user may not read is passed over.
+        for place in (place for pattern in _INITRDS for place in top.glob(pattern)):
+            path = root.resolve(f"{folder}/{place.relative_to(top)}")
+            if size := _size(root, path):
+                found[path] = size
+    return found
+
+
+def _have_hook(root: Root) -> bool:
+    """Whether the initrds were made with the hook, by an earlier run."""
+    with Record.open(root, writable=False) as record:
+        made = record.steps.get("initrd")
+        return bool(made and made.ended)
 
 
 def _size(root: Root, path: str) -> int:
     """A file's size; 0 where there is none, or none that this user may see."""
     try:
-        return tree.real(root, path).stat().st_size
+        place = tree.real(root, path)
+        return place.stat().st_size if place.is_file() else 0
     except OSError:
         return 0
 

@@ -17,7 +17,8 @@ IMAGE = "/boot/initramfs-stiefel.img"
 
 
 def steps(root: Root) -> list[Step]:
-    """The hook, the image's own settings and preset, and what makes it anew with each kernel."""
+    """The hook, the image's own settings and preset, what makes it anew with each kernel, and what
+    makes the user's own images while this OS runs on a desktop."""
     preset = (SOURCE / _FROM / "stiefelsystem.preset").read_text()
     preset = preset.replace(f"'{_KERNEL}'", f"'{kernel(root)}'")
     return [
@@ -30,6 +31,7 @@ def steps(root: Root) -> list[Step]:
                 copy(f"{_FROM}/install", "/etc/initcpio/install/stiefelsystem"),
                 copy(f"{_FROM}/hook", "/etc/initcpio/hooks/stiefelsystem"),
                 copy(f"{_FROM}/mkinitcpio.conf", f"{ETC}/mkinitcpio.conf"),
+                copy(f"{_FROM}/own-images.conf", "/etc/mkinitcpio.conf.d/stiefelsystem.conf"),
                 File(path=presets.OURS, content=preset.encode()),
                 copy(f"{_FROM}/95-stiefelsystem.hook", "/etc/pacman.d/hooks/95-stiefelsystem.hook"),
             ),

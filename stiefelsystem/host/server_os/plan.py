@@ -18,10 +18,10 @@ from stiefelsystem.host.server_os import (
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Packages, Step
 
-_GENERATORS: dict[str, Callable[[Root], list[Step]]] = {
-    "initramfs-tools": lambda root: initramfs_tools.steps(),
-    "mkinitcpio": mkinitcpio.steps,
-    "dracut": lambda root: dracut.steps(),
+_GENERATORS: dict[str, Callable[[Root, Distribution], list[Step]]] = {
+    "initramfs-tools": lambda root, system: initramfs_tools.steps(),
+    "mkinitcpio": lambda root, system: mkinitcpio.steps(root),
+    "dracut": lambda root, system: dracut.steps(system.family),
 }
 
 
@@ -39,7 +39,7 @@ def make(
         parts.ramdisk(config),
         *network.steps(root),
         parts.generator(),
-        *_GENERATORS[generator](root),
+        *_GENERATORS[generator](root, system),
         *service.steps(root),
     ]
 
