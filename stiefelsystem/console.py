@@ -21,6 +21,7 @@ _KERNEL_LOG = "/dev/kmsg"
 _DEBUG = "<7>"
 _open_steps: list[str] = []
 _logs: list[Callable[[str], None]] = []
+_erasers: list[Callable[[], None]] = []
 
 
 class StiefelError(Exception):
@@ -37,9 +38,11 @@ def say(text: str, *, mark: str = "") -> None:
     What cannot be printed, such as a peer's escape sequences, is replaced.
     """
     printable = "".join(c if c.isprintable() else "?" for c in text)
+    for erase in _erasers:
+        erase()
     for log in _logs:
         log(printable)
-    print("  " * len(_open_steps) + mark + printable, file=sys.stderr, flush=True)
+    print(indentation() + mark + printable, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
@@ -60,6 +63,18 @@ class RateLimited:
         if text not in self._said and len(self._said) < 16:
             self._said[text] = now
             say(text)
+
+
+def indentation() -> str:
+    """What stands before a line that is said now, below the steps that it belongs to."""
+    return "  " * len(_open_steps)
+
+
+def before_lines(erase: Callable[[], None]) -> Callable[[], None]:
+    """From now on, `erase` is called before each line that is said: what is drawn on the terminal
+    is not to be mixed with it. Returns what ends that."""
+    _erasers.append(erase)
+    return lambda: _erasers.remove(erase)
 
 
 def keep_in_kernel_log(name: str) -> None:
