@@ -1,10 +1,12 @@
-"""The cryptographic primitives: HKDF by the standard library, AES-EAX by pycryptodome."""
+"""The cryptographic primitives: HKDF by the standard library, the rest by pycryptodome."""
 
 from __future__ import annotations
 
 import hmac
 from functools import cache
 from typing import Any
+
+from stiefelsystem.console import StiefelError
 
 TAG_SIZE = 16
 
@@ -31,6 +33,26 @@ def unseal(key: bytes, nonce: bytes, header: bytes, sealed: bytes) -> bytes:
     cipher = _cipher(key, nonce, header)
     plain: bytes = cipher.decrypt_and_verify(sealed[:-TAG_SIZE], sealed[-TAG_SIZE:])
     return plain
+
+
+def scrypt(secret: bytes, *, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    """32 bytes from a passphrase by scrypt (RFC 7914), which takes 128·r·2^log_n bytes of memory.
+
+    Raises `StiefelError` where there is not so much.
+    """
+    # Late: it brings hashes along that nothing else needs.
+    try:
+        from Cryptodome.Protocol import KDF  # Debian's name
+    except ModuleNotFoundError:
+        from Crypto.Protocol import KDF  # PyPI's
+    try:
+        derived = KDF.scrypt(secret, salt, 32, N=1 << log_n, r=r, p=p)
+    except (MemoryError, ValueError) as error:  # of what it allocates itself, only a number is told
+        raise StiefelError(
+            f"cannot work with the passphrase: there are no {128 * r << log_n >> 20} MiB of memory"
+        ) from error
+    assert isinstance(derived, bytes)
+    return derived
 
 
 def prepare() -> None:

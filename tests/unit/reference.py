@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import unicodedata
 from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 Fields = Mapping[str, bytes | int]
@@ -168,6 +170,18 @@ def archive(*, tar: bytes) -> Fields:
             break
     assert not any(left)
     return members
+
+
+# The wrapped key
+
+
+def wrapped_key(
+    *, key: bytes, passphrase: bytes, salt: bytes, log_n: int, r: int, p: int
+) -> Fields:
+    header = b"STFLwrap" + bytes([1, log_n, r, p]) + salt
+    normal = unicodedata.normalize("NFKC", passphrase.decode()).encode()
+    derived = Scrypt(salt=salt, length=32, n=2**log_n, r=r, p=p).derive(normal)
+    return {"file": header + eax(derived, salt, header, key)}
 
 
 def _octal(field: bytes) -> int:

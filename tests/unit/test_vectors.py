@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from stiefelsystem import challenges, framing, keys, messages
+from stiefelsystem import challenges, framing, keys, messages, wrapped
 from stiefelsystem.challenges import Challenges
+from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
 from stiefelsystem.discovery import Responder
 from stiefelsystem.framing import FramingError, Opener, Sealer
@@ -182,6 +183,18 @@ def boot_archive(*, tar: bytes) -> dict[str, Any]:
     return members
 
 
+def wrapped_key(
+    *, key: bytes, passphrase: bytes, salt: bytes, log_n: int, r: int, p: int
+) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wrapped, "os", SimpleNamespace(urandom=lambda size: salt[:size]))
+        for name, value in {"_LOG_N": log_n, "_R": r, "_P": p}.items():
+            patch.setattr(wrapped, name, value)
+        made = wrapped.wrap(key, passphrase.decode())
+    assert wrapped.unwrap(made, passphrase.decode()) == key
+    return {"file": made}
+
+
 MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
     "subkeys": subkeys,
     "HELLO": hello,
@@ -197,6 +210,7 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
     "secrets": boot_secrets,
     "stream": stream,
     "archive": boot_archive,
+    "wrapped key": wrapped_key,
 }
 
 
@@ -233,6 +247,10 @@ def read_session_answer(*, key: bytes, session: bytes, private: bytes, message: 
 
 def read_boot_request(*, key: bytes, stream: bytes) -> None:
     session._tunnel_key(session._parse(session._unsealed(stream, key)))
+
+
+def read_wrapped_key(*, passphrase: bytes, file: bytes) -> None:
+    wrapped.unwrap(file, passphrase.decode())
 
 
 def opened(*, key: bytes, stream: bytes) -> bytes:
@@ -274,6 +292,7 @@ READERS: dict[str, Callable[..., object]] = {
     "stream": opened,
     "boot request": read_boot_request,
     "archive": received,
+    "wrapped key": read_wrapped_key,
 }
 REASONS: dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str | None]] = {
     "magic": (MessageError, "not a message of stiefelsystem"),
@@ -298,6 +317,11 @@ REASONS: dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str | No
     "member size": (ArchiveError, "has an impossible size"),
     "member header": (ArchiveError, "the archive is malformed"),
     "more members": (ArchiveError, "more members than it should"),
+    "passphrase": (wrapped.WrongPassphrase, "not the passphrase, or the stick was altered"),
+    "no passphrase": (wrapped.WrongPassphrase, "an empty passphrase|cannot be printed"),
+    "wrapped size or magic": (StiefelError, "not a wrapped key"),
+    "wrapped version": (StiefelError, "in version 2 of the format"),
+    "parameters": (StiefelError, "asks for scrypt with N = 2\\^"),
 }
 
 
