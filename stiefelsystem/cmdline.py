@@ -16,6 +16,7 @@ from stiefelsystem.console import StiefelError
 
 SERVER_UNIT = "systemd.unit=stiefel-server.service"
 CLIENT_UNIT = "systemd.unit=stiefel-client.service"
+SHELL_UNIT = "systemd.unit=stiefel-rescue.service"
 
 
 def running() -> str:

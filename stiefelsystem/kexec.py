@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -19,6 +21,20 @@ _LOADED = Path("/sys/kernel/kexec_loaded")
 _DISABLED = Path("/proc/sys/kernel/kexec_load_disabled")
 # kernel_lockdown(7): all modes, the one that holds in brackets.
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
+# What kexec_file_load(2) says of a kernel without a signature that is trusted: the first where
+# lockdown forbids it, the second where IMA's policy does, the others where signatures are forced.
+_NOT_TRUSTED = (
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOKEY,
+    errno.EKEYREJECTED,
+    errno.ENODATA,
+    errno.ELIBBAD,
+)
+
+
+class Untrusted(StiefelError):
+    """The running kernel is locked down, and does not trust the one that it was to load."""
 
 
 def is_loaded() -> bool:
@@ -49,7 +65,8 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
     """Load a kernel, its initrd and its command line, to be started at the next kexec.
 
     First by kexec_file_load(2), which Secure Boot allows for signed kernels, then by the older
-    call, for kernels that were built without the first. Raises `StiefelError` if both refuse.
+    call, for kernels that were built without the first. Raises `StiefelError` if both refuse;
+    `Untrusted` where no further attempt with the same kernel can succeed.
     """
     if (size := len(cmdline.encode())) > _MAX_CMDLINE:
         raise StiefelError(
@@ -71,10 +88,7 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
             break
         refusals.append(" ".join(done.stderr.split()) or f"status {done.returncode}")
     else:
-        raise StiefelError(
-            f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}",
-            hint=_why_refused(),
-        )
+        raise _refused(kernel, refusals)
     # The program's word is not enough: who stops an OS for it wants to know.
     if _LOADED.exists() and not is_loaded():
         raise StiefelError(
@@ -89,15 +103,20 @@ def unload() -> None:
         run(["kexec", "--unload"], timeout=_TIMEOUT)
 
 
-def _why_refused() -> str:
+def _refused(kernel: Path, refusals: list[str]) -> StiefelError:
+    message = f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}"
     _, bracket, rest = _read(_LOCKDOWN).partition("[")
     mode = rest.partition("]")[0]
-    if bracket and mode != "none":
-        return (
-            f"the kernel is locked down ({mode}), as Secure Boot does it: it loads only kernels "
-            "that are signed by a key which it trusts; switch Secure Boot off, or use such a kernel"
-        )
-    return "with Secure Boot on, only kernels signed by a trusted key can be started"
+    if not bracket or mode == "none":
+        hint = "with Secure Boot on, only kernels signed by a trusted key can be started"
+        return StiefelError(message, hint=hint)
+    hint = (
+        f"the kernel is locked down ({mode}), as Secure Boot does it: it loads only kernels "
+        "that are signed by a key which it trusts; switch Secure Boot off, or use such a kernel"
+    )
+    # The older call is forbidden there whatever the kernel is; what the newer one says, counts.
+    untrusted = any(os.strerror(number) in refusals[0] for number in _NOT_TRUSTED)
+    return (Untrusted if untrusted else StiefelError)(message, hint=hint)
 
 
 def _read(path: Path) -> str:

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from stiefelsystem import keys
 from stiefelsystem.console import StiefelError, keep_in_kernel_log, run_main, say
+from stiefelsystem.ramdisk import consoles, unlock
 from stiefelsystem.ramdisk.search import Search
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 # How often a laptop is asked that may say something else soon.
 _AGAIN_PAUSE = 1.0
+# Exit status of a ramdisk that cannot do its work, however often it is tried (sysexits.h:
+# EX_CONFIG); stiefel-client.service does not start us again then.
+_NO_KEY = 78
+
+
+class Hopeless(StiefelError):
+    """An attempt that fails again if nobody changes something."""
 
 
 class Options(NamedTuple):
@@ -32,16 +40,22 @@ class Options(NamedTuple):
 def main() -> int:
     options = _options()
     say("this machine will run the laptop's OS")
-    key = keys.load(options.key)
+    try:
+        key = unlock.key(options.key)
+    except StiefelError as error:
+        _tell(error)
+        return _NO_KEY
     pause = _FIRST_PAUSE
     while True:
         try:
             _attempt(key, options)
             return 0
+        except Hopeless as error:
+            _tell(error)
+            _wait_for_somebody()
+            continue
         except StiefelError as error:
-            say(str(error))
-            if error.hint:
-                say(f"  {error.hint}")
+            _tell(error)
         except OSError as error:  # no room for the archive, or a NIC that is gone
             say(f"cannot go on: {error}")
         say(f"trying again in {pause:.0f} s")
@@ -51,6 +65,7 @@ def main() -> int:
 
 def _options() -> Options:
     if len(sys.argv) == 1:  # as systemd starts us: no need to wait for argparse
+        consoles.take_over()
         keep_in_kernel_log("stiefel-client")
         return Options()
     import argparse
@@ -69,6 +84,7 @@ def _attempt(key: bytes, options: Options) -> None:
     search = Search(key)
     found = search.run(idle=_prepare)
     say(f"the laptop serves on {found.peer.interface}")
+    from stiefelsystem import kexec
     from stiefelsystem.ramdisk import target
     from stiefelsystem.ramdisk.fetch import AskAgain
 
@@ -76,16 +92,30 @@ def _attempt(key: bytes, options: Options) -> None:
     while True:
         try:
             return target.start(key, found, options.cmdline, options.receive)
+        except kexec.Untrusted as error:
+            raise Hopeless(str(error), hint=error.hint) from error
         except AskAgain as error:
             if time.monotonic() > began + error.seconds:
                 raise
             if said != str(error):
-                say(f"{error}; asking again")
-                if error.hint:
-                    say(f"  {error.hint}")
+                _tell(error, "; asking again")
             said = str(error)
         time.sleep(_AGAIN_PAUSE)
         found = search.run()
+
+
+def _tell(error: StiefelError, what_next: str = "") -> None:
+    say(f"{error}{what_next}")
+    if error.hint:
+        say(f"  {error.hint}")
+
+
+def _wait_for_somebody() -> None:
+    """A laptop that hears us would stop its OS again, for the same end: not without a person."""
+    from stiefelsystem.ramdisk import keyboards
+
+    with closing(keyboards.answers("press Enter to try again; until then, nothing is done")) as one:
+        next(one)
 
 
 def _prepare() -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from stiefelsystem import keys
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
+from stiefelsystem.progress import Progress
 from stiefelsystem.ramdisk import archive, exchange
 from stiefelsystem.ramdisk.archive import Received
 from stiefelsystem.ramdisk.exchange import Secrets
@@ -25,7 +25,6 @@ from stiefelsystem.ramdisk.search import Found
 _CONNECT_SECONDS = 5.0
 # The server may have to wait for its disk before the first byte of an archive.
 _READ_SECONDS = 60.0
-_PROGRESS_SECONDS = 1.0
 # More than all files of an archive may have.
 _MOST = 1 << 33
 # Of an error that quotes the peer; a line of HTTP may have 64 KiB.
@@ -169,8 +168,9 @@ def _boot(session: exchange.Keys, found: Found, folder: Path, request: dict[str,
         response.lift_limit()  # it has proved the key; the archive takes as long as it takes
         if answer.get("status") == "ok":
             _show_notes(answer.get("notes"))
-            progress = _Progress(answer.get("size"))
-            return Fetched(answer, receiver.files(folder, progress.advance), secrets)
+            with Progress("receiving", _total(answer.get("size"))) as progress:
+                received = receiver.files(folder, progress.advance)
+            return Fetched(answer, received, secrets)
         receiver.finish()
     raise _refusal(answer)
 
@@ -193,20 +193,6 @@ def _refusal(answer: dict[str, Any]) -> StiefelError:
             return StiefelError(f"the laptop cannot serve: {reason}", hint=hint)
 
 
-class _Progress:
-    """Says how far it is, about once a second."""
-
-    def __init__(self, total: object) -> None:
-        self._total = total if isinstance(total, int) and 0 < total <= _MOST else _MOST
-        self._done = 0
-        self._started = self._said = time.monotonic()
-
-    def advance(self, size: int) -> None:
-        self._done += size
-        now = time.monotonic()
-        if now - self._said >= _PROGRESS_SECONDS:
-            self._said = now
-            rate = self._done / (now - self._started) / 1e6
-            share = min(100 * self._done // self._total, 100)
-            of = f"{share} % of {self._total / 1e6:.0f} MB"
-            say(f"receiving: {of}, {rate:.0f} MB/s")
+def _total(size: object) -> int:
+    """How many bytes come, as the laptop says; far too many where that cannot be."""
+    return size if isinstance(size, int) and 0 < size <= _MOST else _MOST

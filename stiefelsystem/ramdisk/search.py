@@ -11,7 +11,7 @@ from typing import NamedTuple
 from stiefelsystem import keys
 from stiefelsystem.console import RateLimited, say
 from stiefelsystem.datagram import LinkSocket, Peer
-from stiefelsystem.interfaces import wired
+from stiefelsystem.interfaces import Interface, wired
 from stiefelsystem.messages import (
     NONCE_SIZE,
     Accepted,
@@ -30,6 +30,9 @@ from stiefelsystem.ramdisk import link
 _ASK_SECONDS = 0.5
 # How often it is said again that nothing has changed.
 _REMIND_SECONDS = 30.0
+_REMIND_OF_REBOOT_SECONDS = 10.0
+# How long two NICs may take to agree on how they speak, before we say that there is no cable.
+_AGREE_SECONDS = 5.0
 # How long a laptop may take to stop its OS after the countdown, before it is asked again.
 _STOP_SECONDS = 90.0
 
@@ -54,6 +57,9 @@ class Search:
         self._rebooting: dict[str, float] = {}
         self._report, self._report_key = RateLimited(), RateLimited()
         self._state, self._said_at = "", 0.0
+        # Since when a laptop is waited for that was told to reboot.
+        self._reboot_at: float | None = None
+        self._signal_at = time.monotonic()
 
     def run(self, idle: Callable[[], object] = lambda: None) -> Found:
         """Ask until a server has proved the key. Laptops that still run their OS are told to
@@ -82,19 +88,50 @@ class Search:
         self._nonces.append(os.urandom(NONCE_SIZE))
         for interface in usable:
             socket.ask_all(Hello(self._nonces[-1]).pack(), interface.index)
-        names = ", ".join(interface.name for interface in usable)
-        if usable:
-            self._show(f"searching for the laptop on {names}")
-        elif all_names := ", ".join(interface.name for interface in wired()):
-            self._show(f"no cable is plugged in: {all_names}")
-        else:
-            self._show("waiting for a wired network interface: there is none")
+        # Its NIC loses the signal on the way, which is no reason to worry about the cable.
+        if self._reboot_at is None or not self._waits_for_reboot(self._reboot_at):
+            self._show_links(usable)
 
-    def _show(self, state: str) -> None:
+    def _show_links(self, usable: list[Interface]) -> None:
         now = time.monotonic()
-        if state != self._state or now - self._said_at > _REMIND_SECONDS:
+        if usable:
+            self._signal_at = now
+            names = ", ".join(interface.name for interface in usable)
+            self._show(
+                f"searching for the laptop on {names}",
+                reminder="; is it switched on, and has it been set up?",
+            )
+        elif all_names := ", ".join(interface.name for interface in wired()):
+            if now - self._signal_at > _AGREE_SECONDS:
+                self._show(
+                    f"no cable is plugged in: {all_names}; "
+                    "plug it in here and at the laptop, and switch the laptop on"
+                )
+        else:
+            self._signal_at = now
+            self._show(
+                "waiting for a wired network interface: there is none",
+                reminder=" that the ramdisk knows; is there an adapter to be plugged in?",
+            )
+
+    def _waits_for_reboot(self, since: float) -> bool:
+        """Say how long it has taken; False when it is too long."""
+        now = time.monotonic()
+        if now < max(self._rebooting.values()):
+            if now - self._said_at >= _REMIND_OF_REBOOT_SECONDS:
+                self._said_at = now
+                say(f"waiting for the laptop to stop its OS and reboot, for {now - since:.0f} s")
+            return True
+        self._reboot_at = None
+        say("the laptop has not come back: look at its screen; maybe somebody there has said no")
+        return False
+
+    def _show(self, state: str, *, reminder: str = "") -> None:
+        """Say what is waited for: at once when it is new, with `reminder` now and then after."""
+        now = time.monotonic()
+        if state != self._state or now - self._said_at >= _REMIND_SECONDS:
+            say(state + (reminder if state == self._state else ""))
             self._state, self._said_at = state, now
-            say(f"{state}")
 
     def _handle(self, socket: LinkSocket, data: bytes, peer: Peer) -> Found | None:
         try:
@@ -118,6 +155,7 @@ class Search:
             socket.send(Mismatch(offer.nonce, offer.challenge).pack(), peer)
             return None
         if offer.role is Role.SERVER:
+            self._reboot_at = None
             return Found(offer, peer)
         if self._rebooting.get(peer.identity, 0.0) < time.monotonic():
             socket.send(Order(offer.nonce, offer.challenge).pack(key), peer)
@@ -126,7 +164,10 @@ class Search:
     def _accepted(self, data: bytes, peer: Peer) -> None:
         accepted = Accepted.unpack(data)
         if accepted.nonce in self._nonces and proved(self._keys[Role.AUTOKEXEC], data):
-            self._rebooting[peer.identity] = time.monotonic() + accepted.delay + _STOP_SECONDS
+            now = time.monotonic()
+            self._rebooting[peer.identity] = now + accepted.delay + _STOP_SECONDS
+            # What is shown next is new then.
+            self._reboot_at, self._state, self._said_at = now, "", now
             say(
                 f"found the laptop on {peer.interface}; "
                 f"its OS stops in {accepted.delay} s, then it comes back with its disk"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stiefelsystem import crypto, keys
 from stiefelsystem.console import StiefelError, keep_in_kernel_log, run_main, say
 from stiefelsystem.datagram import DISCOVERY_PORT, LinkSocket
-from stiefelsystem.ramdisk import link
+from stiefelsystem.ramdisk import consoles, link
 
 if TYPE_CHECKING:
     from stiefelsystem.discovery import Responder
@@ -76,6 +76,7 @@ def main() -> int:
 
 def _options() -> Options:
     if len(sys.argv) == 1:  # as systemd starts us: no need to wait for argparse
+        consoles.take_over()
         keep_in_kernel_log("stiefel-server")
         return Options(alone=True)
     import argparse

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from stiefelsystem import cmdline, cpio, files, interfaces, kexec
 from stiefelsystem.console import StiefelError, say
-from stiefelsystem.ramdisk import keeper, tunnel
+from stiefelsystem.ramdisk import goodbye, keeper, tunnel
 from stiefelsystem.ramdisk.archive import Received
 from stiefelsystem.ramdisk.fetch import Fetched, fetch
 from stiefelsystem.ramdisk.search import Found
@@ -27,8 +27,9 @@ class Target(NamedTuple):
 def start(key: bytes, found: Found, own_cmdline: str | None, receive: Path | None) -> None:
     """Get what the server hands over, and start it; or put it into the folder `receive`.
 
-    `own_cmdline` stands for this machine's kernel command line. Raises `fetch.NotYet` if the
-    laptop's disk is still waited for, and `StiefelError` for all else that goes wrong.
+    `own_cmdline` stands for this machine's kernel command line. Raises `fetch.AskAgain` if the
+    laptop may give later what it refuses now, `kexec.Untrusted` if this machine does not start its
+    kernel, and `StiefelError` for all else that goes wrong.
     """
     extra = cmdline.inner(own_cmdline or cmdline.running())
     private, public = _tunnel_keys()
@@ -40,7 +41,7 @@ def start(key: bytes, found: Found, own_cmdline: str | None, receive: Path | Non
         say(f"received and verified kernel and initrd in {seconds:.1f} s")
         target = _target(fetched, interfaces.mac(found.peer.interface), extra, private)
         if receive is None:
-            _start(target)
+            _start(target, found.peer.ifindex)
         else:
             _keep(target, receive)
 
@@ -64,14 +65,38 @@ def _target(fetched: Fetched, mac: str, extra: str, private: bytes | None) -> Ta
     return Target(received, whole, session)
 
 
-def _start(target: Target) -> None:
-    with target.received.initrd.open("r+b") as initrd:
-        cpio.append(initrd, keeper.archive(target.session))
-        initrd.flush()
-        kexec.load(target.received.kernel, initrd, target.cmdline)
+def _start(target: Target, ifindex: int) -> None:
+    with target.received.initrd.open("r+b") as out:
+        cpio.append(out, keeper.archive(target.session))
+    # kexec_file_load(2) takes no file that is open for writing: ETXTBSY.
+    with target.received.initrd.open("rb") as initrd:
+        try:
+            kexec.load(target.received.kernel, initrd, target.cmdline)
+        except kexec.Untrusted as error:
+            _give_back(target.session, ifindex)
+            raise kexec.Untrusted(
+                "the laptop's kernel cannot be started with Secure Boot on, since this PC does not "
+                "trust its signature",
+                hint="switch Secure Boot off in this PC's setup, or use a kernel on the laptop "
+                "that this PC trusts; docs/stick.md tells which",
+            ) from error
     say("starting the laptop's OS")
     # Nothing on this machine has to be stopped: there is only this ramdisk.
     run(["kexec", "--exec"])
+
+
+def _give_back(session: str, ifindex: int) -> None:
+    """Tell the laptop that nobody comes for its disk, which is open to us since we have all."""
+    try:
+        confirmed = goodbye.give_back(session, ifindex)
+        why = "" if confirmed else ": it does not answer"
+    except (StiefelError, OSError) as error:
+        confirmed, why = False, f": {error}"
+    if confirmed:
+        say("the laptop has its disk back, unused")
+    else:
+        say(f"cannot tell the laptop that it may have its disk back{why}")
+        say("  it goes back to its own OS after a while; or press Ctrl-Alt-Del there")
 
 
 def _keep(target: Target, folder: Path) -> None:

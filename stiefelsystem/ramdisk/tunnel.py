@@ -56,13 +56,14 @@ class Far(NamedTuple):
 
 
 class Tunnel:
-    """This machine's end of a tunnel, with a new key pair; gone after the `with` block.
+    """This machine's end of a tunnel, with a new key pair, or that of `private`; gone after the
+    `with` block.
 
     Raises `StiefelError` where the kernel does not make it.
     """
 
-    def __init__(self) -> None:
-        self.private = os.urandom(KEY_SIZE)
+    def __init__(self, private: bytes = b"") -> None:
+        self.private = private or os.urandom(KEY_SIZE)
         self._remove()  # a former program's
         with _saying("make the tunnel"):
             self._add()

@@ -230,7 +230,7 @@ def test_killed_server_leaves_a_truncated_archive_and_the_client_starts_over(hub
     hub.plug_in_by_cable(laptop, desktop, "--bytes-per-second", "5e6")
     with desktop.client() as client:
         with laptop.server() as server:
-            client.wait_for("receiving: ", 60)
+            client.wait_for("receiving ", 60)
             server.process.kill()
         client.wait_for("trying again in", 60)
         assert "the stream ended before its last frame" in client.output

@@ -1,4 +1,4 @@
-"""What the server's unit gives it for a console, in a container that boots the tree."""
+"""How the server's unit has it at the console, in a container that boots the tree."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ from pathlib import Path
 from stiefelsystem.host import debian
 from tests.processes import Program
 
-# In the place of the server: where its standard input leads, and field 7 of proc_pid_stat(5), the
-# controlling terminal.
-_INSTEAD = r"""[Service]
+_FOLDER = "/etc/systemd/system/stiefel-server.service.d"
+# In the place of the server, as systemd starts that.
+_INSTEAD = f"""[Service]
 ExecStart=
-ExecStart=/usr/bin/sh -c 'set -- $$(cat /proc/self/stat); \
-    echo "input $$(readlink /proc/self/fd/0)"; \
-    echo "output $$(readlink /proc/self/fd/2), controlled by $$7"; \
-    sleep 1000'
+ExecStart=/usr/bin/python3 -I -u {_FOLDER}/look.py
+"""
+# What the server does to say and to hear something. Field 7 of proc_pid_stat(5) is the controlling
+# terminal.
+_LOOK = """
+import time
+from pathlib import Path
+from stiefelsystem.console import say
+from stiefelsystem.ramdisk import consoles
+from stiefelsystem.ramdisk.keyboards import Keyboards
+
+consoles.take_over()
+where = consoles.inputs()
+with Keyboards(where) as typed:
+    controlled = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4]
+    say(f"heard at {where if typed else 'nothing'}, controlled by {controlled}")
+    time.sleep(1000)
 """
 
 
 def test_the_console_is_read_but_does_not_control(tree: Path, tmp_path: Path) -> None:
     """Else Ctrl-C at the laptop would end a session."""
     (tmp_path / "instead.conf").write_text(_INSTEAD)
-    to = "/etc/systemd/system/stiefel-server.service.d"
+    (tmp_path / "look.py").write_text(_LOOK)
     command = debian.boot_command(tree)
-    command += [f"--bind-ro={tmp_path}:{to}", "systemd.unit=stiefel-server.service"]
+    command += [f"--bind-ro={tmp_path}:{_FOLDER}", "systemd.unit=stiefel-server.service"]
     with Program(["script", "-qec", " ".join(command), "/dev/null"]) as container:
-        found = container.wait_for(r"input (\S+)\s+output (\S+), controlled by (\d+)", 120)
-    assert found.group(1) == found.group(2)
-    assert found.group(1).startswith("/dev/")
-    assert found.group(1) != "/dev/null"
-    assert found.group(3) == "0"
+        found = container.wait_for(r"heard at (.*), controlled by (\d+)", 120)
+    assert found.group(1) == "[PosixPath('/dev/console')]"
+    assert found.group(2) == "0"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from stiefelsystem import kexec
 from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
 from stiefelsystem.messages import NONCE_SIZE, Offer, Role
-from stiefelsystem.ramdisk import client, fetch, target
+from stiefelsystem.ramdisk import client, fetch, keyboards, target
 from stiefelsystem.ramdisk.search import Found
 
 FOUND = Found(Offer(Role.SERVER, bytes(NONCE_SIZE), bytes(NONCE_SIZE)), Peer("fe80::1", 0, 2**30))
@@ -83,3 +85,27 @@ def test_what_is_new_is_said(laptop: Laptop, capsys: pytest.CaptureFixture[str])
     laptop.attempt()
     said = [line for line in capsys.readouterr().err.splitlines() if "asking again" in line]
     assert said == ["no disk; asking again", "somebody has it; asking again"]
+
+
+def test_secure_boot_is_no_reason_to_stop_the_laptop_again(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said once, and then nothing is done until somebody presses Enter."""
+    waited: list[int] = []
+
+    def answers(question: str) -> Iterator[str]:
+        waited.append(laptop.asked)
+        assert "press Enter" in question
+        yield ""
+
+    monkeypatch.setattr("sys.argv", ["stiefel-client", "--cmdline", ""])
+    monkeypatch.setattr(client.unlock, "key", lambda path: KEY)
+    monkeypatch.setattr(keyboards, "answers", answers)
+    laptop.answers = [kexec.Untrusted("not trusted", hint="the way out"), None]
+    assert client.main() == 0
+    assert waited == [1]
+    assert laptop.asked == 2
+    assert laptop.now == 1000.0
+    said = capsys.readouterr().err
+    assert said.count("not trusted\n  the way out\n") == 1
+    assert "trying again" not in said

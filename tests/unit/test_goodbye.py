@@ -6,6 +6,7 @@ import io
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
-from stiefelsystem.ramdisk import archive, export
+from stiefelsystem.ramdisk import archive, export, goodbye, keeper
 from stiefelsystem.ramdisk.confirmation import Confirmation
 from stiefelsystem.ramdisk.exchange import Secrets
 from stiefelsystem.ramdisk.handover import Handover
@@ -33,10 +34,10 @@ from tests.unit.one_link import (
     connected,
     export_size,
     held,
-    keeper,
     plugged_in,
     say_farewell,
 )
+from tests.unit.one_link import keeper as keeper_of
 
 SIZE = 1 << 20
 
@@ -113,6 +114,42 @@ def test_a_session(laptop: Laptop, tmp_path: Path) -> None:
 
 
 @in_own_network
+def test_a_desktop_that_cannot_start_it(laptop: Laptop, tmp_path: Path) -> None:
+    """It has the disk since it has the archive, and gives it back without a target."""
+    asked = plugged_in()
+    before = held()
+    answer = laptop.boot(asked, tmp_path / "received")
+    session = keeper.session(answer, "02:00:00:00:00:01", SECRETS, None)
+    assert goodbye.give_back(session, asked.peer.ifindex)
+    assert (laptop.ended, laptop.handover.in_use()) == (1, False)
+    with pytest.raises(ConnectionRefusedError):
+        connected(asked)
+    laptop.handover.close()
+    assert held() == before
+
+
+@in_own_network
+def test_nobody_takes_it_back(
+    laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a laptop that is gone, nor one that knows other secrets."""
+    monkeypatch.setattr(goodbye, "_SECONDS", 1.0)
+    asked = plugged_in()
+    answer = laptop.boot(asked, tmp_path / "received")
+    others = Secrets(b"1" * 32, b"2" * 32, b"3" * 32, b"4" * 32)
+    session = keeper.session(answer, "02:00:00:00:00:01", others, None)
+    assert not goodbye.give_back(session, asked.peer.ifindex)
+    assert laptop.handover.in_use()
+    laptop.handover.close()
+    session = keeper.session(answer, "02:00:00:00:00:01", SECRETS, None)
+    assert not goodbye.give_back(session, asked.peer.ifindex)
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as rogue:
+        rogue.bind((SERVER, answer["end-port"], 0, asked.peer.ifindex))
+        threading.Thread(target=lambda: rogue.sendto(b"x" * 32, rogue.recvfrom(100)[1])).start()
+        assert not goodbye.give_back(session, asked.peer.ifindex)
+
+
+@in_own_network
 def test_the_next_session_follows_a_farewell_at_once(laptop: Laptop, tmp_path: Path) -> None:
     first = plugged_in()
     secrets = Secrets(b"1" * 32, b"2" * 32, b"3" * 32, b"4" * 32)
@@ -127,7 +164,7 @@ def test_the_next_session_follows_a_farewell_at_once(laptop: Laptop, tmp_path: P
     assert export_size(second, names[1], STRANGER) == SIZE
     assert export_size(first, names[1]) is None
     # The first one's farewell is not the second one's.
-    with keeper(first) as late:
+    with keeper_of(first) as late:
         late.settimeout(1)
         late.send(SECRETS.end)
         with pytest.raises(TimeoutError):
@@ -188,7 +225,7 @@ def test_a_lost_write_is_never_confirmed(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(export, "flush", fail)
-    with keeper(asked) as one:
+    with keeper_of(asked) as one:
         one.settimeout(0.5)
         for _ in range(3):
             one.send(SECRETS.end)
@@ -219,7 +256,7 @@ def test_a_farewell_while_the_disk_changes_hands(
 
     def hang_up() -> None:
         """Called in the middle of it."""
-        with keeper(asked) as one:
+        with keeper_of(asked) as one:
             one.send(SECRETS.end)
             assert heard.wait(20)
 

@@ -86,6 +86,37 @@ def test_a_refusal_names_both_reasons_and_the_lockdown(
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("lockdown", "said", "untrusted"),
+    [
+        ("none [integrity]", "Operation not permitted", True),
+        ("none [integrity]", "Permission denied", True),
+        ("none [integrity]", "Key was rejected by service", True),
+        ("none [integrity]", "Required key not available", True),
+        ("none [integrity]", "No data available", True),
+        # It is not for its signature, so the next attempt may succeed.
+        ("none [integrity]", "Cannot allocate memory", False),
+        ("none [integrity]", "Exec format error", False),
+        ("[none] integrity", "Operation not permitted", False),
+    ],
+)
+def test_a_kernel_that_is_not_trusted(
+    kernel: Kernel, commands: Commands, lockdown: str, said: str, untrusted: bool
+) -> None:
+    """The older call is refused there for every kernel, which says nothing about this one."""
+    refusal = f"""
+        [ "$1" = --kexec-syscall ] && echo "kexec_load failed: Operation not permitted" >&2
+        [ "$1" = --kexec-file-syscall ] && echo "kexec_file_load failed: {said}" >&2
+        exit 255
+    """
+    commands.add("kexec", refusal)
+    kernel.lockdown.write_text(lockdown)
+    refuses = pytest.raises(StiefelError, match=f"refuses to load .*{said}")
+    with tempfile.TemporaryFile() as initrd, refuses as caught:
+        kexec.load(KERNEL, initrd, "")
+    assert isinstance(caught.value, kexec.Untrusted) is untrusted
+
+
 def test_what_is_loaded_is_asked_of_the_kernel(
     kernel: Kernel, commands: Commands, initrd: IO[bytes]
 ) -> None:

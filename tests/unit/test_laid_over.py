@@ -16,7 +16,7 @@ def test_all_that_the_programs_import_and_nothing_else(tmp_path: Path) -> None:
     shutil.copytree(tree.SOURCE / "stiefelsystem", package, ignore=ignored)
     laid = {path.relative_to(tmp_path) for path in package.rglob("*.py")}
     finder = modulefinder.ModuleFinder(path=[str(tree.SOURCE), *sys.path])
-    for side in ("client", "server"):
+    for side in ("client", "rescue", "server"):
         finder.import_hook(f"stiefelsystem.ramdisk.{side}")
     files = [module.__file__ for module in finder.modules.values() if module.__file__]
     ours = {Path(file) for file in files if file.startswith(str(tree.SOURCE / "stiefelsystem"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
 from stiefelsystem.messages import Offer, Role
-from stiefelsystem.ramdisk import keeper, target, tunnel
+from stiefelsystem.ramdisk import goodbye, keeper, target, tunnel
 from stiefelsystem.ramdisk.archive import Received
 from stiefelsystem.ramdisk.fetch import Fetched
 from stiefelsystem.ramdisk.search import Found
@@ -131,6 +132,12 @@ def test_what_is_started(laptop: Laptop, tmp_path: Path, monkeypatch: pytest.Mon
         initrd.seek(0)
         # By its descriptor, too: the kernel reads that, and not what Python holds back.
         assert initrd.read() == Path(initrd.name).read_bytes()
+        # What anyone has open for writing, the kernel does not take; nor does it lease it for
+        # reading (fcntl(2)).
+        with kernel.open("rb") as other:
+            for file in (initrd, other):
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         loaded.append((kernel.read_bytes(), Path(initrd.name).read_bytes(), cmdline))
 
     monkeypatch.setattr(target.kexec, "load", load)
@@ -144,3 +151,79 @@ def test_what_is_started(laptop: Laptop, tmp_path: Path, monkeypatch: pytest.Mon
     assert cmdline.startswith("root=UUID=1 ro stiefel_link=")
     assert ran == [["kexec", "--exec"]]
     assert not Path(f"{tmp_path}/session").exists()
+
+
+class NotTrusted:
+    """A machine that is locked down, and what comes of giving the disk back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, outcome: bool | Exception) -> None:
+        self.outcome = outcome
+        self.given_back: list[tuple[str, int]] = []
+        monkeypatch.setattr(keeper, "archive", lambda settings: b"")
+        monkeypatch.setattr(target.kexec, "load", self.load)
+        monkeypatch.setattr(target, "run", lambda command: pytest.fail("it was started"))
+        monkeypatch.setattr(goodbye, "give_back", self.give_back)
+
+    def load(self, *_: object) -> None:
+        raise target.kexec.Untrusted("the running kernel refuses to load it")
+
+    def give_back(self, session: str, ifindex: int) -> bool:
+        self.given_back.append((session, ifindex))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (True, "the laptop has its disk back, unused"),
+        (False, "cannot tell the laptop that it may have its disk back: it does not answer"),
+        (StiefelError("no tunnel"), "may have its disk back: no tunnel"),
+        (OSError(19, "No such device"), "may have its disk back: [Errno 19] No such device"),
+    ],
+)
+def test_a_kernel_that_this_machine_does_not_trust(
+    laptop: Laptop,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: bool | Exception,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The laptop gets to know, and the person, whatever comes of telling the laptop."""
+    machine = NotTrusted(monkeypatch, outcome)
+    with pytest.raises(target.kexec.Untrusted) as caught:
+        target.start(b"k" * 32, FOUND, OWN, None)
+    assert "cannot be started with Secure Boot on" in str(caught.value)
+    assert "switch Secure Boot off" in caught.value.hint
+    session = keeper.session(ANSWER, MAC, SECRETS, PRIVATE)
+    assert machine.given_back == [(session, FOUND.peer.ifindex)]
+    assert said in capsys.readouterr().err
+
+
+def test_it_is_given_back_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same keys as that of the target would be."""
+    made: list[Any] = []
+
+    class Tunnel:
+        ifindex = 7
+
+        def __init__(self, private: bytes) -> None:
+            made.append(private)
+
+        def __enter__(self) -> Tunnel:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            made.append("closed")
+
+        def connect(self, far: tunnel.Far, *, own: str, other: str) -> None:
+            made.append((far, own, other))
+
+    monkeypatch.setattr(goodbye, "Tunnel", Tunnel)
+    monkeypatch.setattr(goodbye, "_confirmed", lambda _, *where: made.append(where) or True)
+    assert goodbye.give_back(keeper.session(ANSWER, MAC, SECRETS, PRIVATE), 3)
+    peer = Peer(ANSWER["server"], tunnel.PORT, 3)
+    far = tunnel.Far(bytes.fromhex(ANSWER["tunnel"]), SECRETS.preshared, peer)
+    inner = ANSWER["inner-client"], ANSWER["inner-server"]
+    assert made == [PRIVATE, (far, *inner), (ANSWER["inner-server"], 7), "closed"]
