@@ -181,6 +181,16 @@ class ServerSetup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClientSetup:
+    """The stick from which the desktop boots."""
+
+    cmdline: Cmdline = ""
+    timeout: Annotated[int, Rule(checks.between(0, 60))] = 3  # seconds
+    # At 63, old systems began partitions; behind 2048, nothing is gained.
+    first_sector: Annotated[int, Rule(checks.between(63, 65536))] = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
 class Packing:
     """How the ramdisk's tree becomes a cpio, and what stays out of it."""
 
@@ -290,6 +300,7 @@ class Config:
     server: Server = field(default_factory=Server)
     link: LinkSettings = field(default_factory=LinkSettings)
     server_setup: ServerSetup = field(default_factory=ServerSetup)
+    client_setup: ClientSetup = field(default_factory=ClientSetup)
     initrd: Initrd = field(default_factory=Initrd)
     paths: Paths = field(default_factory=Paths)
     module_configs: ModuleConfigs = field(default_factory=ModuleConfigs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import IO
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
 _CHUNK = 1 << 20
+_FIELDS = 13
+_PATTERN = re.compile(rb"%b([0-9A-Fa-f]{%d})" % (_MAGIC, 8 * _FIELDS))
 # Size and device numbers are 8 hex digits.
 _MAX_SIZE = 0xFFFFFFFF
 
@@ -109,6 +112,41 @@ def archive(entries: list[Entry]) -> bytes:
         writer.add(entry)
     writer.close()
     return out.getvalue()
+
+
+def entries(data: bytes) -> list[Entry]:
+    """The entries of one small archive. Raises `ValueError` for what is none, or is cut short.
+
+    What follows the archive's end is not looked at.
+    """
+    found: list[Entry] = []
+    at = 0
+    while True:
+        header = _PATTERN.match(data, at)
+        if not header:
+            raise ValueError(f"there is no cpio header at byte {at}")
+        fields = [int(header[1][i : i + 8], 16) for i in range(0, len(header[1]), 8)]
+        mode, uid, gid, size, major, minor, length = (fields[i] for i in (1, 2, 3, 6, 9, 10, 11))
+        end = header.end() + length
+        name, zero = data[header.end() : end - 1], data[end - 1 : end]
+        if length == 0 or zero != b"\0":
+            raise ValueError(f"the name at byte {header.end()} has no end")
+        if name == _TRAILER.encode():
+            return found
+        begin = end + -end % 4
+        if begin + size > len(data):
+            raise ValueError(f"the archive is cut short in {os.fsdecode(name)}")
+        found.append(
+            Entry(
+                name=os.fsdecode(name),
+                mode=mode,
+                data=data[begin : begin + size],
+                uid=uid,
+                gid=gid,
+                rdev=os.makedev(major, minor),
+            )
+        )
+        at = begin + size + -size % 4
 
 
 def append(image: IO[bytes], more: bytes) -> None:

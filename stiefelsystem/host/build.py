@@ -9,8 +9,9 @@ from stiefelsystem.config import Config
 from stiefelsystem.host import debian, pack, tree
 from stiefelsystem.host.debian import Supply
 from stiefelsystem.host.stages import Stage, run_stages
+from stiefelsystem.host.stick import loaders
 
-NAMES = ("base", "drivers", "files", "pack")
+NAMES = ("base", "drivers", "files", "loaders", "pack")
 
 
 def build(
@@ -38,6 +39,13 @@ def build(
             lambda: shutil.rmtree(cache / "built", ignore_errors=True),
         ),
         Stage("files", "our programs", 2.0, lambda: tree.lay_over(config, supply), _nothing),
+        Stage(
+            "loaders",
+            "the stick's boot loaders",
+            20.0,
+            lambda: loaders.make(config.paths.cpio, config.paths.workdir, supply),
+            lambda: loaders.forget(cache),
+        ),
         Stage(
             "pack",
             "the image",

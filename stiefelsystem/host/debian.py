@@ -34,6 +34,21 @@ BASE_PACKAGES = (
 _RECIPE = "etc/stiefelsystem/recipe"
 # Its packages, with their versions and hashes.
 MANIFEST = "etc/stiefelsystem/packages"
+# apt verifies what it downloads, by the mirror's signed index.
+_UNPACK = """
+mkdir /unpack
+cd /unpack
+apt-get download --quiet "$@" >/dev/null || {
+	# The mirror may have gone on since the base system was made.
+	apt-get update --quiet >/dev/null
+	apt-get download --quiet "$@" >/dev/null
+}
+for package in *.deb; do
+	dpkg-deb --extract "$package" /
+	dpkg-deb --show --showformat='${Package} ${Version}\n' "$package"
+done
+rm -r /unpack
+"""
 # A container's processes are killed after systemd-nspawn was, by the kernel.
 _DYING_SECONDS = 5.0
 # Another build's installation, with a slow mirror.
@@ -213,6 +228,14 @@ def install(tree: Path, packages: Sequence[str], supply: Supply, *, initrd: bool
             # The mirror may have gone on since the base system was made.
             nspawn(tree, ["apt-get", "update", "--quiet"], env=noninteractive)
             nspawn(tree, [*command, *packages], binds=inside, env=noninteractive)
+
+
+def unpack(tree: Path, packages: Sequence[str]) -> str:
+    """Lay the files of packages over `tree`, without what they need, and without their scripts.
+
+    Returns their names and versions, a package a line. Raises `StiefelError` if there is none.
+    """
+    return nspawn(tree, ["sh", "-ec", _UNPACK, "sh", *packages])
 
 
 def remove_tree(tree: Path) -> None:

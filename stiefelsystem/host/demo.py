@@ -12,28 +12,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from stiefelsystem import cmdline, config, files, keys
+from stiefelsystem import config, files, keys
 from stiefelsystem.console import StiefelError, say, step
 from stiefelsystem.host import build, laptop, pack, terminal, tree, vm
 from stiefelsystem.host.debian import Supply
+from stiefelsystem.host.firmware import Firmware
 from stiefelsystem.host.laptop import MIB, PARTITIONS, PASSWORD, Kind, Laptop, Partition
 from stiefelsystem.host.stamps import Stamp
+from stiefelsystem.host.stick import make
 from stiefelsystem.host.vm import Hardware, VirtualMachine
 from stiefelsystem.run import run
 
-# The demo needs no configuration of the user's: this is one.
+# The demo needs no configuration of the user's: this is one. A kernel that panics ends its machine
+# at once, instead of the patience of who waits for it.
 _CONFIG = """\
 modules: [base, nbd, system-debian]
 boot:
   disk: /dev/vda
+  cmdline: loglevel=4
 autokexec:
   delay: 3
 server-setup:
   cmdline: console=ttyS0 quiet panic=1 oops=panic
+client-setup:
+  cmdline: panic=1 oops=panic
+  timeout: 0
 """
 MACS = {"laptop": "52:54:00:00:00:01", "desktop": "52:54:00:00:00:02"}
-# A kernel that panics ends its machine at once, instead of the patience of who waits for it.
-_CONSOLE = "console=ttyS0 quiet panic=1 oops=panic"
 # Ample for emulation on a slow and busy host; a real machine takes a tenth.
 _PATIENCE = 300.0
 _FILE = "/root/written-on-the-desktop"
@@ -71,7 +76,14 @@ def config_text(workdir: Path, cache: Path) -> str:
     return f"{_CONFIG}paths: {json.dumps(paths)}\n"  # JSON is YAML, with everything quoted
 
 
-def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> None:
+def run_demo(
+    workdir: Path,
+    cache: Path,
+    *,
+    mirror: str | None,
+    check: bool,
+    firmware: Firmware = Firmware.BIOS,
+) -> None:
     """The demo. With `check`, verify from outside that what was written has arrived."""
     started = time.monotonic()
     workdir, cache = workdir.resolve(), cache.resolve()
@@ -86,7 +98,7 @@ def run_demo(workdir: Path, cache: Path, *, mirror: str | None, check: bool) -> 
         disk.touch(mode=0o600)  # which cp keeps
         run(["cp", "--sparse=always", virtual.image, disk])
         files.belongs_to_invoker(disk)
-        machines = _switch_on(stack, settings, virtual, disk)
+        machines = _switch_on(stack, settings, virtual, disk, firmware)
         _tell(machines)
         say(f"{time.monotonic() - started:.0f} s in all")
         if check:
@@ -99,6 +111,12 @@ def prepare(
     settings: config.Config, text: str, mirror: str | None, kind: Kind = laptop.DEMO
 ) -> Laptop:
     """Make whatever of the ramdisk and the laptop there is not yet."""
+    prepare_ramdisk(settings, text, mirror)
+    return laptop.build(settings, text, mirror=mirror, kind=kind)
+
+
+def prepare_ramdisk(settings: config.Config, text: str, mirror: str | None) -> None:
+    """Make the ramdisk, unless it is there."""
     keys.create(settings.paths.key)
     image = settings.paths.cpio
     own_parts = [tree.SOURCE / name for name in ("initrd", "modules", "stiefelsystem")]
@@ -107,17 +125,20 @@ def prepare(
         stamp.remove()
         build.build(settings, Supply(settings.paths.cache, mirror))
         stamp.write()
-    return laptop.build(settings, text, mirror=mirror, kind=kind)
 
 
 def _switch_on(
-    stack: ExitStack, settings: config.Config, virtual: Laptop, disk: Path
+    stack: ExitStack,
+    settings: config.Config,
+    virtual: Laptop,
+    disk: Path,
+    firmware: Firmware,
 ) -> dict[str, VirtualMachine]:
     """Start both machines, joined by a cable."""
     folder = settings.paths.workdir
-    ramdisk = stack.enter_context(vm.whole_ramdisk(settings.paths.cpio))
+    stick = folder / "demo-stick.img"
+    make.image(stick, settings)
     cable = vm.cable(folder, "laptop", "desktop")
-    inner = cmdline.encode("loglevel=4")
     hardware = (
         Hardware(
             name="laptop",
@@ -131,8 +152,8 @@ def _switch_on(
         Hardware(
             name="desktop",
             kernel=pack.kernel_of(settings.paths.cpio),
-            initrd=ramdisk,
-            cmdline=f"{cmdline.CLIENT_UNIT} stiefel_innercmdline={inner} {_CONSOLE}",
+            stick=stick,
+            firmware=firmware,
             mac=MACS["desktop"],
             cable=cable["desktop"],
         ),
@@ -144,7 +165,7 @@ def _tell(machines: dict[str, VirtualMachine]) -> None:
     """Wait for one event of the story after the other, and say when it came."""
     started = time.monotonic()
     say("   0.0 s  laptop   is switched on, and boots its own OS")
-    say("   0.0 s  desktop  is switched on, and boots the ramdisk")
+    say("   0.0 s  desktop  is switched on, and boots from the stick")
     for event in STORY:
         machines[event.machine].wait_for(event.pattern, _PATIENCE)
         say(f"{time.monotonic() - started:6.1f} s  {event.machine:7}  {event.meaning}")

@@ -17,6 +17,7 @@ from stiefelsystem.run import environment, run
 # By the names that `distribution.package` knows.
 BUILD = ("debootstrap", distribution.KEYRING, "systemd-nspawn", "yaml.", "Cryptodome.")
 PACK = ("systemd-nspawn", "zstd", "depmod", "modinfo", "yaml.")
+STICK = ("sfdisk", "mkfs.vfat", "mcopy", "yaml.", "Cryptodome.")
 VM = ("qemu-system-x86_64",)
 IMAGE = ("sfdisk", "mke2fs")
 

@@ -21,7 +21,8 @@ from typing import Any, Self, TextIO
 
 from stiefelsystem import cpio
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host import debian
+from stiefelsystem.host import debian, firmware
+from stiefelsystem.host.firmware import Firmware
 from stiefelsystem.host.pack import secrets_of
 from stiefelsystem.run import environment, missing, run
 
@@ -32,7 +33,7 @@ _SETTLE = 5.0
 # boots, and with two machines on two cores it is no faster.
 _TCG = ("-accel", "tcg,tb-size=128", "-smp", "1")
 # In emulation, the kernel's self-tests of its ciphers take one or two seconds of every boot.
-_TCG_WORDS = "cryptomgr.notests"
+TCG_WORDS = "cryptomgr.notests"
 _KVM = ("-accel", "kvm", "-smp", "2")
 # A kernel on KVM comes to its panic in one or two seconds.
 _KVM_SECONDS = 8.0
@@ -43,9 +44,12 @@ class Hardware:
     """What a VM is made of."""
 
     name: str
+    # With a stick, the kernel is only that by which KVM is tried out.
     kernel: Path
-    initrd: Path
-    cmdline: str
+    initrd: Path | None = None
+    cmdline: str = ""
+    stick: Path | None = None
+    firmware: Firmware = Firmware.BIOS
     mac: str
     cable: tuple[Path, Path]  # the sockets of its own end, and of the other
     second: tuple[Path, Path] | None = None  # another cable, in a NIC of its own
@@ -98,13 +102,23 @@ def qemu_command(
         drive = f"file={_escaped(hardware.disk)},format=raw,if=none,id=disk,discard=unmap"
         sector = f"logical_block_size={hardware.sector},physical_block_size={hardware.sector}"
         command += ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk,{sector}"]
-    command += ["-kernel", str(hardware.kernel), "-initrd", str(hardware.initrd)]
-    words = _TCG_WORDS if "kvm" not in command else ""
-    command += ["-append", f"{hardware.cmdline} {words}".strip(), "-serial", serial]
+    command += [*_booted(hardware, emulated="kvm" not in command), "-serial", serial]
     command += ["-device", "VGA"] if hardware.graphical else ["-display", "none"]
     if control:
         command += ["-qmp", f"unix:{_escaped(control)},server=on,wait=off"]
     return command
+
+
+def _booted(hardware: Hardware, *, emulated: bool) -> list[str]:
+    """The options for what the machine starts from: a kernel, or by its firmware, a stick."""
+    if hardware.stick:
+        drive = f"file={_escaped(hardware.stick)},format=raw,if=none,id=stick,readonly=on"
+        device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"]
+        return [*firmware.options(hardware.firmware), "-drive", drive, *device]
+    command = ["-kernel", str(hardware.kernel)]
+    command += ["-initrd", str(hardware.initrd)] if hardware.initrd else []
+    words = f"{hardware.cmdline} {TCG_WORDS if emulated else ''}".strip()
+    return [*command, "-append", words]
 
 
 def _nic(number: str, cable: tuple[Path, Path], mac: str) -> list[str]:

@@ -290,6 +290,61 @@ def test_source_that_shrinks(tmp_path: Path) -> None:
         Writer(Out()).add(Entry(name="x", mode=FILE, source=source))
 
 
+modes = st.sampled_from([FILE | 0o600, DIR | 0o755, LINK | 0o777, stat.S_IFCHR | 0o600])
+ids = st.integers(0, 0xFFFFFFFF)
+devices = st.builds(os.makedev, st.integers(0, 0xFFF), st.integers(0, 0xFFFFF))
+some_entries = st.lists(
+    st.builds(
+        Entry,
+        name=names.filter(lambda name: name.isascii()),
+        mode=modes,
+        data=st.binary(max_size=20),
+        uid=ids,
+        gid=ids,
+        rdev=devices,
+    ),
+    max_size=5,
+)
+
+
+@given(entries=some_entries, more=st.binary(max_size=9))
+def test_entries_are_what_was_written(entries: list[Entry], more: bytes) -> None:
+    assert cpio.entries(cpio.archive(entries) + more) == entries
+
+
+def test_entries_of_an_archive_that_is_cut_short() -> None:
+    whole = cpio.archive([Entry(name="etc/key", mode=FILE, data=b"k" * 33)])
+    last = len(whole.rstrip(b"\0")) + 1  # the zero that ends the trailer's name
+    for size in range(last):
+        with pytest.raises(ValueError, match=r"header|no end|cut short"):
+            cpio.entries(whole[:size])
+    assert len(cpio.entries(whole[:last])) == 1
+
+
+@pytest.mark.parametrize("field", [b"-0000001", b" 0000001", b"+0000001", b"0x000001", b"0000_001"])
+@pytest.mark.parametrize("at", [6, 11])
+def test_entries_with_fields_that_are_no_numbers(field: bytes, at: int) -> None:
+    """Python's own reading of numbers is wider: with a negative size, one would read for ever."""
+    whole = cpio.archive([Entry(name="a", mode=FILE, data=b"b")])
+    begin = 6 + 8 * at
+    with pytest.raises(ValueError, match="no cpio header at byte 0"):
+        cpio.entries(whole[:begin] + field + whole[begin + 8 :])
+
+
+@pytest.mark.parametrize("length", [b"00000000", b"00000001", b"FFFFFFFF"])
+def test_entries_with_a_name_of_another_length(length: bytes) -> None:
+    whole = cpio.archive([Entry(name="name", mode=FILE)])
+    with pytest.raises(ValueError, match="has no end"):
+        cpio.entries(whole[:94] + length + whole[102:])
+
+
+@given(data=st.binary(max_size=300))
+def test_entries_of_rubbish(data: bytes) -> None:
+    for text in (data, b"070701" + data):
+        with pytest.raises(ValueError, match=r"header|no end|cut short"):
+            cpio.entries(text)
+
+
 @pytest.mark.parametrize("size", range(9))
 def test_append(size: int) -> None:
     more = cpio.archive([Entry(name="key", mode=FILE | 0o600, data=b"secret")])

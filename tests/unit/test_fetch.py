@@ -322,6 +322,13 @@ def test_an_archive_may_take_longer_than_the_limit(
     assert time.monotonic() - started > 1.0
 
 
+@pytest.mark.parametrize("size", [10**400, 0, -1, 1.5, "60", None, [], {}])
+def test_a_size_that_cannot_be(size: object) -> None:
+    """Only for what is shown; the bar cannot count with what is no size."""
+    assert fetching._total(size) == 1 << 33
+    assert fetching._total(60) == 60
+
+
 def test_nothing_is_left_open(server: Server, tmp_path: Path) -> None:
     def held() -> tuple[int, int]:
         return threading.active_count(), len(os.listdir("/proc/self/fd"))

@@ -16,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "stiefelsystem"
 INTERPRETER = "/usr/bin/python3"
-EXPECTED = {"create-initrd-nspawn", "create-initrd-cpio", "test-nspawn", "test-qemu"}
+EXPECTED = {
+    *("create-initrd-nspawn", "create-initrd-cpio", "setup-client-usbdrive"),
+    *("test-nspawn", "test-qemu"),
+}
 
 
 def scripts() -> list[Path]:

@@ -148,6 +148,14 @@ def test_keys_are_new_each_time(pretend: Callable[..., WireGuard]) -> None:
 
 
 @in_own_network
+def test_a_key_of_before(pretend: Callable[..., WireGuard]) -> None:
+    wireguard = pretend()
+    with Tunnel(b"k" * 32) as made:
+        assert made.private == b"k" * 32
+    assert wireguard.asked[0][1].endswith(struct.pack("=HH", 36, 3) + b"k" * 32)
+
+
+@in_own_network
 def test_a_former_programs_tunnel_is_replaced(pretend: Callable[..., WireGuard]) -> None:
     pretend()
     former = Tunnel().ifindex

@@ -47,6 +47,8 @@ _PACKAGES = {
     "depmod": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
     "modinfo": ("kmod", "kmod", "kmod", "sys-apps/kmod"),
     "sfdisk": ("fdisk", "util-linux", "util-linux", "sys-apps/util-linux"),
+    "mkfs.vfat": ("dosfstools", "dosfstools", "dosfstools", "sys-fs/dosfstools"),
+    "mcopy": ("mtools", "mtools", "mtools", "sys-fs/mtools"),
     "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "sys-fs/e2fsprogs"),
     "kexec": ("kexec-tools", "kexec-tools", "kexec-tools", "sys-apps/kexec-tools"),
     "yaml.": ("python3-yaml", "python-yaml", "python3-pyyaml", "dev-python/pyyaml"),

@@ -1,0 +1,354 @@
+"""Updating a stick: at every moment, there is a set that is whole, and the next update works."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stiefelsystem import run as running
+from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host import pack
+from stiefelsystem.host.stick import compose, fat, loaders, make, menu, update
+from stiefelsystem.host.stick.contents import contents
+from stiefelsystem.host.stick.layout import MIB, SECTOR, SETS, in_set
+from tests import capabilities
+from tests.unit import one_stick
+
+# Of one set: more than half of the smallest stick's room.
+LARGE = 24 * MIB
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    one_stick.require_tools()
+    return one_stick.settings(tmp_path / "home")
+
+
+@pytest.fixture
+def image(tmp_path: Path, config: Config) -> Path:
+    """A stick that is there; the ramdisk is another one by now."""
+    path = tmp_path / "stick.img"
+    make.image(path, config)
+    one_stick.new_ramdisk(config.paths.cpio)
+    return path
+
+
+def number(image: Path, name: str) -> int:
+    path = in_set(name, "set.cfg")
+    present = path in one_stick.names(image)
+    return menu.number_of(one_stick.read(image, path).decode(), name) if present else 0
+
+
+def numbers(image: Path) -> dict[str, int]:
+    return {name: number(image, name) for name in SETS}
+
+
+def booted(image: Path) -> str:
+    """The set that GRUB boots."""
+    return max(SETS, key=lambda name: number(image, name))
+
+
+def kernel_and_image(config: Config) -> tuple[bytes, bytes]:
+    return pack.kernel_of(config.paths.cpio).read_bytes(), config.paths.cpio.read_bytes()
+
+
+def in_image(image: Path, name: str) -> tuple[bytes, bytes]:
+    assert one_stick.read(image, in_set(name, "key.cpio")) == one_stick.secrets()
+    kernel, ramdisk = (one_stick.read(image, in_set(name, n)) for n in ("vmlinuz", "initrd.img"))
+    return kernel, ramdisk
+
+
+def valid_sets(image: Path) -> dict[int, tuple[bytes, bytes]]:
+    """What is in each set that GRUB might boot, by its number."""
+    return {number(image, name): in_image(image, name) for name in SETS if number(image, name)}
+
+
+def test_sets_alternate(image: Path, config: Config, tmp_path: Path) -> None:
+    former = in_image(image, "a")
+    seen = []
+    for _ in range(4):
+        one_stick.new_ramdisk(config.paths.cpio)
+        make.image(image, config, update=True)
+        seen.append(numbers(image))
+        name = booted(image)
+        (other,) = (n for n in SETS if n != name)
+        assert in_image(image, name) == kernel_and_image(config)
+        assert in_image(image, other) == former
+        former = kernel_and_image(config)
+    assert seen == [
+        {"a": 1, "b": 2},
+        {"a": 3, "b": 2},
+        {"a": 3, "b": 4},
+        {"a": 5, "b": 4},
+    ]
+    capabilities.require_tools("fsck.vfat")
+    done = one_stick.fsck(image, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_settings_are_updated(image: Path, config: Config, tmp_path: Path) -> None:
+    path = config.paths.workdir.parent / "config.yaml"
+    other = "client-setup: {timeout: 42, cmdline: a.new=word}\n"
+    path.write_text(path.read_text() + other)
+    from stiefelsystem import config as configs
+
+    make.image(image, configs.load(path), update=True)
+    text = one_stick.read(image, in_set("b", "set.cfg")).decode()
+    assert "a.new=word'" in text
+    assert "b_timeout=42\n" in text
+
+
+def test_all_else_stays(image: Path, config: Config, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    one_stick.mtools("mmd", image, "::mine")
+    one_stick.mtools("mcopy", image, str(tmp_path / "letter.txt"), "::mine/letter.txt")
+    before = {
+        name: one_stick.read(image, name)
+        for name in one_stick.names(image)
+        if not name.startswith("stiefelsystem/b/")
+    }
+    record = image.read_bytes()[: 2048 * SECTOR]
+    mode = image.stat().st_mode
+    make.image(image, config, update=True)
+    assert before.items() <= {n: one_stick.read(image, n) for n in one_stick.names(image)}.items()
+    assert image.read_bytes()[: 2048 * SECTOR] == record
+    assert image.stat().st_mode == mode
+
+
+def test_equal_numbers(image: Path, config: Config, tmp_path: Path) -> None:
+    """GRUB boots the first of the two, so that is the one that stays."""
+    make.image(image, config, update=True)
+    (tmp_path / "set.cfg").write_text("set b=1\n")
+    one_stick.mtools("mcopy", image, "-o", str(tmp_path / "set.cfg"), "::stiefelsystem/b/set.cfg")
+    before = in_image(image, "a")
+    make.image(image, config, update=True)
+    assert numbers(image) == {"a": 1, "b": 2}
+    assert in_image(image, "a") == before
+
+
+def test_no_stick_of_ours(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "other.img"
+    make.image(tmp_path / "stick.img", config)
+    stick = (tmp_path / "stick.img").read_bytes()
+    begin = 2048 * SECTOR
+    for data in (
+        b"",
+        b"short",
+        bytes(MIB),
+        os.urandom(4 * MIB),
+        stick[:510],
+        stick[:SECTOR],
+        stick[:begin],
+        stick[: begin + 32 * SECTOR],
+        bytes(SECTOR) + stick[SECTOR:],  # as an unfinished one is
+        stick[:begin] + bytes(len(stick) - begin),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(StiefelError, match="no stick of stiefelsystem") as caught:
+            make.image(path, config, update=True)
+        assert "anew" in caught.value.hint
+        assert path.read_bytes() == data
+
+
+def test_missing_stick(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(StiefelError, match=r"there is no .*stick\.img to update"):
+        make.image(tmp_path / "stick.img", config, update=True)
+    assert not (tmp_path / "stick.img").exists()
+
+
+def test_plain_key_is_not_wrapped_by_an_update(image: Path, config: Config) -> None:
+    """The other set would keep it, and so would the medium."""
+    before = image.read_bytes()
+    with pytest.raises(StiefelError, match="has the key as it is") as caught:
+        make.image(image, config, update=True, passphrase="word")
+    assert "anew" in caught.value.hint
+    assert image.read_bytes() == before
+
+
+def test_wrapped_key_is_not_laid_bare_by_an_update(config: Config, tmp_path: Path) -> None:
+    image = tmp_path / "stick.img"
+    make.image(image, config, passphrase="word")
+    before = image.read_bytes()
+    with pytest.raises(StiefelError, match="wrapped by a passphrase") as caught:
+        make.image(image, config, update=True)
+    assert "--passphrase" in caught.value.hint
+    assert image.read_bytes() == before
+    for _ in SETS:
+        make.image(image, config, update=True, passphrase="word")
+    assert numbers(image) == {"a": 3, "b": 2}
+    assert one_stick.KEY not in image.read_bytes()
+
+
+def test_no_room(config: Config, tmp_path: Path, image: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(MIB) * 30)
+    one_stick.mtools("mcopy", image, str(tmp_path / "large"), "::large")
+    one_stick.new_ramdisk(config.paths.cpio, size=LARGE)
+    before = in_image(image, "a")
+    for _ in range(2):
+        with pytest.raises(StiefelError, match=r"keeps what it had: .*full") as caught:
+            make.image(image, config, update=True)
+        assert "anew" in caught.value.hint
+        assert numbers(image) == {"a": 1, "b": 0}
+        assert in_image(image, "a") == before
+        # What could not be finished does not take its owner's room.
+        assert not {n for n in one_stick.names(image) if n.startswith("stiefelsystem/b/")}
+    one_stick.mtools("mdel", image, "::large")
+    make.image(image, config, update=True)
+    assert numbers(image) == {"a": 1, "b": 2}
+
+
+def test_what_reads_back_as_something_else(
+    image: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worn stick does it: between writing and reading, a byte has become another one."""
+    flush = fat.Fat.flush
+    ramdisk = config.paths.cpio.read_bytes()
+
+    def worn(self: fat.Fat) -> None:
+        flush(self)
+        data = image.read_bytes()
+        if (at := data.find(ramdisk[-SECTOR:])) >= 0:
+            with image.open("r+b") as file:
+                file.seek(at)
+                file.write(b"worn")
+
+    monkeypatch.setattr(fat.Fat, "flush", worn)
+    before = in_image(image, "a")
+    with pytest.raises(StiefelError, match=r"b/initrd\.img reads back as something else"):
+        make.image(image, config, update=True)
+    assert numbers(image) == {"a": 1, "b": 0}
+    assert in_image(image, "a") == before
+
+
+def test_other_boot_loader_stays(
+    image: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loader = loaders.loaders_of(config.paths.cpio) / loaders.ESP / "EFI/BOOT/BOOTX64.EFI"
+    before = loader.read_bytes()
+    make.image(image, config, update=True)
+    assert "is another one" not in capsys.readouterr().err
+    loader.write_bytes(b"newer")
+    make.image(image, config, update=True)
+    assert "EFI/BOOT/BOOTX64.EFI is another one" in capsys.readouterr().err
+    assert one_stick.read(image, "EFI/BOOT/BOOTX64.EFI") == before
+
+
+def calls(monkeypatch: pytest.MonkeyPatch, before_call: Any) -> None:
+    """Have `before_call` called with each command of mtools', before it runs."""
+
+    def run(command: list[str], **options: Any) -> Any:
+        before_call(command)
+        return running.run(command, **options)
+
+    monkeypatch.setattr(fat, "run", run)
+
+
+def test_tool_that_fails(image: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, at each of its calls that write, in turn."""
+    make.image(image, config, update=True)
+    at = 0
+    while True:
+        before, name = valid_sets(image), booted(image)
+        count = iter(range(100))
+
+        def fail(command: list[str], at: int = at, count: Iterator[int] = count) -> None:
+            if command[0] in ("mcopy", "mdel", "mmd") and next(count) == at:
+                raise StiefelError("it fails")
+
+        one_stick.new_ramdisk(config.paths.cpio)
+        with monkeypatch.context() as patch:
+            calls(patch, fail)
+            try:
+                make.image(image, config, update=True)
+                break
+            except StiefelError as error:
+                assert "keeps what it had: it fails" in str(error)
+        assert booted(image) == name
+        assert valid_sets(image).items() <= before.items()
+        at += 1
+    assert at >= 4
+    assert in_image(image, booted(image)) == kernel_and_image(config)
+
+
+def _update_and_die(image: Path, config: Config, at: int, later: float) -> None:
+    """In a process of its own: end by SIGKILL at the call number `at`, or while it runs."""
+    left = iter(range(at))
+
+    def run(command: list[str], **options: Any) -> Any:
+        if next(left, None) is None:
+            if later:
+                running.subprocess.Popen(
+                    ["timeout", "-s", "KILL", f"{later}", *command],
+                    env=running.environment(fat._ENV),
+                    stdin=running.subprocess.DEVNULL,
+                    stderr=running.subprocess.DEVNULL,
+                    stdout=running.subprocess.DEVNULL,
+                ).wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return running.run(command, **options)
+
+    fat.run = run
+    with contents(config) as parts:
+        update.update(image, parts)
+
+
+@pytest.mark.parametrize("mode", ["between", "within"])
+def test_killed(image: Path, config: Config, tmp_path: Path, mode: str) -> None:
+    """Whenever it is, the set that was booted before boots, or the new one does."""
+    capabilities.require_tools("fsck.vfat")
+    make.image(image, config, update=True)
+    chance = random.Random(mode)
+    context = multiprocessing.get_context("fork")
+    at, step = 0, 1 if mode == "between" else 2
+    one_stick.new_ramdisk(config.paths.cpio, size=2 * MIB)
+    while True:
+        before, newest = valid_sets(image), max(numbers(image).values())
+        later = 0 if mode == "between" else chance.choice([0.002, 0.004, 0.008])
+        process = context.Process(target=_update_and_die, args=(image, config, at, later))
+        process.start()
+        process.join(60)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        after = valid_sets(image)
+        if newest + 1 in after:
+            assert after.pop(newest + 1) == kernel_and_image(config)
+        assert newest in after
+        assert after.items() <= before.items()
+        if process.exitcode == 0:
+            break
+        at += step
+    assert at > 10
+    make.image(image, config, update=True)
+    assert in_image(image, booted(image)) == kernel_and_image(config)
+    # At worst, room is lost; nothing has two owners.
+    done = one_stick.fsck(image, tmp_path)
+    assert "share" not in done.stdout
+
+
+def test_smallest_stick(config: Config, tmp_path: Path) -> None:
+    """What a device needs at least is enough; an update then finds no room, and says so."""
+    one_stick.new_ramdisk(config.paths.cpio, size=48 * MIB)
+    path = tmp_path / "stick.img"
+    path.touch()
+    with contents(config) as parts:
+        compose.compose(path, parts, size=compose.smallest(parts), first=2048)
+        with pytest.raises(StiefelError, match="keeps what it had"):
+            update.update(path, parts)
+    assert in_image(path, "a") == kernel_and_image(config)
+
+
+def test_comfortable_image_has_room_for_two(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "stick.img"
+    one_stick.new_ramdisk(config.paths.cpio, size=48 * MIB)
+    make.image(path, config)
+    one_stick.new_ramdisk(config.paths.cpio, size=50 * MIB)
+    for _ in SETS:
+        make.image(path, config, update=True)
+    assert in_image(path, "a") == kernel_and_image(config)
