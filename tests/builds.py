@@ -57,9 +57,9 @@ def ramdisk(*options: str) -> Path:
     return WORKDIR / "stiefel.cpio"
 
 
-def run_demo() -> None:
+def run_demo(*options: str) -> None:
     """The demo with --check, under a watchdog; its consoles' logs are printed if it fails."""
-    command = [REPO / "test-qemu", "demo", "--check", "--yes"]
+    command = [REPO / "test-qemu", "demo", "--check", "--yes", *options]
     folders = ["--workdir", WORKDIR, "--cache", CACHE]
     with alone():
         done = subprocess.run([*command, *folders], timeout=_WATCHDOG_SECONDS, check=False)
@@ -67,6 +67,15 @@ def run_demo() -> None:
         for log in sorted(WORKDIR.glob("*.log")):
             print(f"--- {log}\n{log.read_text(errors='replace')[-20_000:]}")
     assert done.returncode == 0
+
+
+def demo_ramdisk() -> Config:
+    """The demo's ramdisk, and its configuration; quick, if it is there."""
+    text = demo.config_text(WORKDIR, CACHE)
+    settings = config.parse(text, name="demo", base=WORKDIR)
+    with alone(), files.locked(WORKDIR):
+        demo.prepare_ramdisk(settings, text, mirror=None)
+    return settings
 
 
 def virtual_laptop(kind: Kind = DEMO) -> tuple[Config, Laptop]:

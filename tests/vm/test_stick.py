@@ -1,0 +1,115 @@
+"""The stick, on virtual PCs with UEFI, and with Secure Boot enforced; the demo has one with a BIOS.
+
+Its keys are pressed at the serial line, and its words read there, as on a machine without a screen.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host import pack
+from stiefelsystem.host.firmware import Firmware, options
+from stiefelsystem.host.stick import make, update
+from stiefelsystem.host.stick.layout import KERNEL, SETS, in_set
+from stiefelsystem.host.vm import Hardware, VirtualMachine
+from tests import builds, capabilities
+
+_SECONDS = 300.0
+_DOWN = "\x1b[B"
+_MENU = "Run the laptop's system on this computer"
+_SEARCHING = "searching for the laptop on"
+_PASSPHRASE = "six words of no sense"
+
+
+@pytest.fixture(scope="module")
+def settings() -> Config:
+    """The demo's ramdisk, and a menu that waits for a slow person."""
+    capabilities.require_root()
+    capabilities.require_tools("qemu-system-x86_64", "debootstrap", "systemd-nspawn", "mcopy")
+    try:
+        options(Firmware.SECURE_BOOT)
+    except StiefelError as error:
+        capabilities.require(False, str(error))
+    settings = builds.demo_ramdisk()
+    return replace(settings, client_setup=replace(settings.client_setup, timeout=30))
+
+
+def desktop(settings: Config, stick: Path, firmware: Firmware) -> Hardware:
+    """A PC whose cable leads nowhere."""
+    return Hardware(
+        name="desktop",
+        kernel=pack.kernel_of(settings.paths.cpio),
+        stick=stick,
+        firmware=firmware,
+        mac="52:54:00:00:00:51",
+        cable=(stick.parent / "cable", stick.parent / "nobody"),
+        memory=1024,
+    )
+
+
+def test_uefi_and_a_passphrase(settings: Config, tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    make.image(stick, settings, passphrase=_PASSPHRASE)
+    with VirtualMachine(desktop(settings, stick, Firmware.UEFI), tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type("\n")
+        machine.wait_for("type the passphrase of this stick", _SECONDS)
+        machine.type("seven words of no sense\n")
+        machine.wait_for("that is not the passphrase", _SECONDS)
+        at = machine.position
+        machine.wait_for("type the passphrase of this stick", _SECONDS, after=at)
+        machine.type(f"{_PASSPHRASE}\n")
+        machine.wait_for(_SEARCHING, _SECONDS)
+    assert _PASSPHRASE.encode() not in machine.log.read_bytes()
+
+
+def test_secure_boot(settings: Config, tmp_path: Path) -> None:
+    """What is signed is trusted, and the kernel is locked down; one that was altered is refused."""
+    stick = tmp_path / "stick"
+    make.image(stick, settings)
+    machine_of = desktop(settings, stick, Firmware.SECURE_BOOT)
+    with VirtualMachine(machine_of, tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type(2 * _DOWN + "\n")
+        machine.wait_for("a shell for looking around", _SECONDS)
+        machine.wait_for("Press Enter", _SECONDS)
+        press_enter(machine, "# ")
+        machine.type("cat /sys/kernel/security/lock*\n")
+        machine.wait_for(r"none \[integrity\]", _SECONDS)
+        machine.type("poweroff\n")
+        machine.wait_until_off(_SECONDS)
+    alter_kernel(stick, tmp_path)
+    with VirtualMachine(machine_of, tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type("\n")
+        machine.wait_for("bad shim signature", _SECONDS)
+        assert _SEARCHING.encode() not in machine.log.read_bytes()
+
+
+def press_enter(machine: VirtualMachine, pattern: str) -> None:
+    """Until something comes of it: sulogin(8) forgets what was pressed before it began to read."""
+    for _ in range(20):
+        machine.type("\n")
+        with suppress(StiefelError):
+            machine.wait_for(pattern, 5)
+            return
+    machine.wait_for(pattern, 0)
+
+
+def alter_kernel(stick: Path, folder: Path) -> None:
+    """One bit in the middle of the stick's kernel."""
+    fat = update.open_stick(stick)
+    drive, name = f"{fat.path}@@{fat.offset}", in_set(SETS[0], KERNEL)
+    kernel = folder / "kernel"
+    subprocess.run(["mcopy", "-i", drive, f"::{name}", kernel], check=True)
+    content = bytearray(kernel.read_bytes())
+    content[len(content) // 2] ^= 1
+    kernel.write_bytes(content)
+    fat.put(kernel, name)
