@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefelsystem.config import Config, Part, load, parse
+from stiefelsystem.config import ClientSetup, Config, Part, load, parse
 from stiefelsystem.schema import key_paths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +50,10 @@ server-setup:
   cmdline: >
     console=ttyS0
     quiet
+client-setup:
+  cmdline: nomodeset
+  timeout: 60
+  first-sector: 63
 initrd:
   include-packages: [vim, 0xffff, g++]
   shell: /bin/zsh
@@ -135,6 +139,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert (config.server.after_session, config.server.wait) == ("poweroff", 30)
     assert config.link.encryption == "none"
     assert config.server_setup.cmdline == "console=ttyS0 quiet"
+    assert config.client_setup == ClientSetup(cmdline="nomodeset", timeout=60, first_sector=63)
     assert config.initrd.include_packages == ("vim", "0xffff", "g++")
     assert config.initrd.password == "1234"
     assert "1234" not in repr(config)

@@ -30,7 +30,8 @@ from tests.unit.one_config import MINIMAL, assert_refused
         (
             "cmdline: x\n",
             "4: cmdline: unknown key",
-            "did you mean boot.cmdline or boot.load.cmdline or server-setup.cmdline?",
+            "did you mean boot.cmdline or boot.load.cmdline or server-setup.cmdline"
+            " or client-setup.cmdline?",
         ),
         (
             "  load:\n    qqq: 1\n",
