@@ -9,14 +9,12 @@ whether this machine has no WireGuard.
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import re
 import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple, Self
 from unittest import mock
 
@@ -138,12 +136,9 @@ class Response:
 def fuzz(data: bytes) -> bool:
     """Returns whether the target would be started."""
     sent = _sent(data)
-    seconds = itertools.count()
-    passing = SimpleNamespace(monotonic=lambda: float(next(seconds)))
     with (
         without_threads(),
         tempfile.TemporaryDirectory(prefix="stiefel-fuzz-") as name,
-        mock.patch.object(fetch, "time", passing),
         mock.patch.object(fetch, "_open_session", lambda key, found: SESSION),
         mock.patch.object(fetch, "_Post", lambda _, path, body: Response(sent, body)),
         mock.patch.object(tunnel, "new_keys", _new_keys(sent)),
