@@ -50,7 +50,7 @@ def run_side(
             mac=_MACS[side],
             cable=cable,
             disk=disk,
-            graphical=graphical,
+            screen=vm.Screen.WINDOW if graphical else vm.Screen.NONE,
         )
         say(f"the {side} starts on this terminal; Ctrl-A X switches it off")
         return vm.run_in_terminal(hardware)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -39,6 +40,14 @@ _KVM = ("-accel", "kvm", "-smp", "2")
 _KVM_SECONDS = 8.0
 
 
+class Screen(Enum):
+    """What a VM has beside its serial line."""
+
+    NONE = "none"
+    UNSEEN = "unseen"  # a graphics card, which nobody looks at
+    WINDOW = "window"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
     """What a VM is made of."""
@@ -56,7 +65,7 @@ class Hardware:
     disk: Path | str | None = None  # an image, or the URI of an NBD server
     sector: int = 512  # the disk's logical ones, in bytes
     memory: int = 1536  # MiB
-    graphical: bool = False
+    screen: Screen = Screen.NONE
 
 
 def _qemu() -> str:
@@ -103,7 +112,8 @@ def qemu_command(
         sector = f"logical_block_size={hardware.sector},physical_block_size={hardware.sector}"
         command += ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk,{sector}"]
     command += [*_booted(hardware, emulated="kvm" not in command), "-serial", serial]
-    command += ["-device", "VGA"] if hardware.graphical else ["-display", "none"]
+    command += [] if hardware.screen is Screen.NONE else ["-device", "VGA"]
+    command += [] if hardware.screen is Screen.WINDOW else ["-display", "none"]
     if control:
         command += ["-qmp", f"unix:{_escaped(control)},server=on,wait=off"]
     return command

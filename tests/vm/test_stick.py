@@ -15,11 +15,12 @@ import pytest
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import pack
-from stiefelsystem.host.firmware import Firmware, options
+from stiefelsystem.host.firmware import Firmware
 from stiefelsystem.host.stick import make, update
 from stiefelsystem.host.stick.layout import KERNEL, SETS, in_set
-from stiefelsystem.host.vm import Hardware, VirtualMachine
+from stiefelsystem.host.vm import Hardware, Screen, VirtualMachine
 from tests import builds, capabilities
+from tests.vm import altered, screen
 
 _SECONDS = 300.0
 _DOWN = "\x1b[B"
@@ -33,10 +34,7 @@ def settings() -> Config:
     """The demo's ramdisk, and a menu that waits for a slow person."""
     capabilities.require_root()
     capabilities.require_tools("qemu-system-x86_64", "debootstrap", "systemd-nspawn", "mcopy")
-    try:
-        options(Firmware.SECURE_BOOT)
-    except StiefelError as error:
-        capabilities.require(False, str(error))
+    altered.require_secure_boot()
     settings = builds.demo_ramdisk()
     return replace(settings, client_setup=replace(settings.client_setup, timeout=30))
 
@@ -70,27 +68,37 @@ def test_uefi_and_a_passphrase(settings: Config, tmp_path: Path) -> None:
     assert _PASSPHRASE.encode() not in machine.log.read_bytes()
 
 
-def test_secure_boot(settings: Config, tmp_path: Path) -> None:
-    """What is signed is trusted, and the kernel is locked down; one that was altered is refused."""
+def test_an_altered_kernel(settings: Config, tmp_path: Path) -> None:
+    """Secure Boot refuses it; test_secure_boot has one that is as it was signed."""
     stick = tmp_path / "stick"
     make.image(stick, settings)
-    machine_of = desktop(settings, stick, Firmware.SECURE_BOOT)
-    with VirtualMachine(machine_of, tmp_path) as machine:
-        machine.wait_for(_MENU, _SECONDS)
-        machine.type(2 * _DOWN + "\n")
-        machine.wait_for("a shell for looking around", _SECONDS)
-        machine.wait_for("Press Enter", _SECONDS)
-        press_enter(machine, "# ")
-        machine.type("cat /sys/kernel/security/lock*\n")
-        machine.wait_for(r"none \[integrity\]", _SECONDS)
-        machine.type("poweroff\n")
-        machine.wait_until_off(_SECONDS)
     alter_kernel(stick, tmp_path)
-    with VirtualMachine(machine_of, tmp_path) as machine:
+    with VirtualMachine(desktop(settings, stick, Firmware.SECURE_BOOT), tmp_path) as machine:
         machine.wait_for(_MENU, _SECONDS)
         machine.type("\n")
         machine.wait_for("bad shim signature", _SECONDS)
         assert _SEARCHING.encode() not in machine.log.read_bytes()
+
+
+def test_a_shell_at_all_consoles(settings: Config, tmp_path: Path) -> None:
+    """At the serial line and at the screen, which are used one after the other, and back."""
+    stick = tmp_path / "stick"
+    make.image(stick, settings)
+    hardware = replace(desktop(settings, stick, Firmware.BIOS), screen=Screen.UNSEEN)
+    with VirtualMachine(hardware, tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type(2 * _DOWN + "\n")
+        machine.wait_for("Press Enter", _SECONDS)
+        assert "a shell for looking around" in screen.text(machine, tmp_path)
+        press_enter(machine, "# ")
+        screen.press_until(machine, "\n", "# ", tmp_path)
+        screen.press_until(machine, "id\n", "uid=0(root)", tmp_path)
+        assert b"uid=0" not in machine.log.read_bytes()
+        at = machine.position
+        machine.type("id\n")
+        machine.wait_for(r"uid=0\(root\)", _SECONDS, after=at)
+        screen.press(machine, "reboot\n")
+        machine.wait_until_off(_SECONDS)
 
 
 def press_enter(machine: VirtualMachine, pattern: str) -> None:
@@ -109,7 +117,5 @@ def alter_kernel(stick: Path, folder: Path) -> None:
     drive, name = f"{fat.path}@@{fat.offset}", in_set(SETS[0], KERNEL)
     kernel = folder / "kernel"
     subprocess.run(["mcopy", "-i", drive, f"::{name}", kernel], check=True)
-    content = bytearray(kernel.read_bytes())
-    content[len(content) // 2] ^= 1
-    kernel.write_bytes(content)
+    kernel.write_bytes(altered.one_bit(kernel.read_bytes()))
     fat.put(kernel, name)
