@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 
 from stiefelsystem import files
 from stiefelsystem.config import Config
@@ -42,9 +42,9 @@ def stick(
             if found.size < compose.comfortable(parts):
                 say("It has no room for a second set: --update will not do, only writing it anew.")
             device.confirm(found)
-            # Sparse, and as large as the stick.
-            with TemporaryDirectory(prefix="stick-", dir=config.paths.workdir) as folder:
-                image = Path(folder) / "image"
+            # Sparse, and as large as the stick. It holds the key, so it is gone with this process.
+            with TemporaryFile(dir=config.paths.workdir) as file:
+                image = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
                 _compose(image, parts, config, size=found.size)
                 writing.write(image, found)
     say(f"{found.name} is ready; it can be pulled out")
