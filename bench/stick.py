@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from bench import alone
 from bench.figures import medians, table
 from stiefelsystem import cmdline
 from stiefelsystem.config import Config
 from stiefelsystem.console import step
-from stiefelsystem.host import pack, vm
+from stiefelsystem.host import pack
 from stiefelsystem.host.firmware import Firmware
 from stiefelsystem.host.stick import make
 from stiefelsystem.host.vm import Hardware, VirtualMachine
@@ -75,16 +76,9 @@ def _seconds(settings: Config, firmware: Firmware | None, stick: Path, folder: P
 def _hardware(
     settings: Config, firmware: Firmware | None, stick: Path, folder: Path
 ) -> Iterator[Hardware]:
-    image = settings.paths.cpio
-    with vm.whole_ramdisk(image) as ramdisk:
-        plain = Hardware(
-            name="measured",
-            kernel=pack.kernel_of(image),
-            initrd=ramdisk,
-            cmdline=f"{cmdline.CLIENT_UNIT} {_CONSOLE}",
-            mac="52:54:00:00:00:32",
-            cable=(folder / "cable", folder / "nobody"),
-        )
+    words = f"{cmdline.CLIENT_UNIT} {_CONSOLE}"
+    with alone.machine(settings.paths.cpio, words, folder) as machine:
+        plain = replace(machine, disk=None)
         yield replace(plain, stick=stick, firmware=firmware) if firmware else plain
 
 

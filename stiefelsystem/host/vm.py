@@ -53,11 +53,12 @@ class Hardware:
     """What a VM is made of."""
 
     name: str
-    # With a stick, the kernel is only that by which KVM is tried out.
+    # With a stick or by network, the kernel is only that by which KVM is tried out.
     kernel: Path
     initrd: Path | None = None
     cmdline: str = ""
     stick: Path | None = None
+    netboot: tuple[Path, str] | None = None  # a boot server's folder, and what is booted from it
     firmware: Firmware = Firmware.BIOS
     mac: str
     cable: tuple[Path, Path]  # the sockets of its own end, and of the other
@@ -120,11 +121,18 @@ def qemu_command(
 
 
 def _booted(hardware: Hardware, *, emulated: bool) -> list[str]:
-    """The options for what the machine starts from: a kernel, or by its firmware, a stick."""
+    """The options for what the machine starts from: a kernel, or what its firmware finds."""
     if hardware.stick:
         drive = f"file={_escaped(hardware.stick)},format=raw,if=none,id=stick,readonly=on"
         device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"]
         return [*firmware.options(hardware.firmware), "-drive", drive, *device]
+    if hardware.netboot:
+        folder, name = (_escaped(part) for part in hardware.netboot)
+        network = f"user,id=boot,restrict=on,tftp={folder},bootfile={name}"
+        # Without the card's own program, the one of the firmware for UEFI is used.
+        rom = "" if hardware.firmware is Firmware.BIOS else ",romfile="
+        card = ["-device", f"virtio-net-pci,netdev=boot,bootindex=0{rom}"]
+        return [*firmware.options(hardware.firmware), "-netdev", network, *card]
     command = ["-kernel", str(hardware.kernel)]
     command += ["-initrd", str(hardware.initrd)] if hardware.initrd else []
     words = f"{hardware.cmdline} {TCG_WORDS if emulated else ''}".strip()

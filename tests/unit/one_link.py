@@ -6,7 +6,9 @@ import os
 import socket
 import struct
 import threading
+from pathlib import Path
 
+from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.datagram import Peer
 from stiefelsystem.ramdisk import farewell
 from stiefelsystem.ramdisk.exchange import Secrets
@@ -15,6 +17,13 @@ from tests import namespaces
 
 SERVER, CLIENT, STRANGER = "fe80::1", "fe80::2", "fe80::3"
 SECRETS = Secrets(b"a" * 32, b"p" * 32, b"e" * 32, b"d" * 32)
+
+
+def settings(disk: Path, part: Path) -> ServerSettings:
+    """What a laptop serves; without a tunnel, which few machines that run tests can make."""
+    return ServerSettings(
+        disk=disk, part=part, kernel="k-*", initrd="i-*", cmdline="ro", encryption="none"
+    )
 
 
 def plugged_in() -> Asked:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
 from stiefelsystem.ramdisk import archive, export, goodbye, keeper
@@ -36,6 +35,7 @@ from tests.unit.one_link import (
     held,
     plugged_in,
     say_farewell,
+    settings,
 )
 from tests.unit.one_link import keeper as keeper_of
 
@@ -49,19 +49,12 @@ class Laptop:
         (folder / "boot").mkdir()
         for name, size in (("disk", SIZE), ("boot/k-1", 10), ("boot/i-1", 10)):
             (folder / name).write_bytes(bytes(size))
-        settings = ServerSettings(
-            disk=folder / "disk",
-            part=folder / "boot",
-            kernel="k-*",
-            initrd="i-*",
-            cmdline="ro",
-            encryption="none",
-        )
         # What is typed at it goes in here; a pipe with nobody at its other end is no console.
         self.console = folder / "console"
         os.mkfifo(self.console)
         self.confirmation = Confirmation(self.console)
-        self.handover = Handover(settings, folder, self.confirmation)
+        serves = settings(folder / "disk", folder / "boot")
+        self.handover = Handover(serves, folder, self.confirmation)
         self.handover.ended = self._ended
         self.ended = 0
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from stiefelsystem.cmdline import ServerSettings
 from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
 from stiefelsystem.framing import Opener, Sealer
@@ -22,7 +21,7 @@ from stiefelsystem.ramdisk.handover import Handover
 from stiefelsystem.ramdisk.session import Asked
 from tests.namespaces import in_own_network
 from tests.unit.bootloader import program
-from tests.unit.one_link import SERVER, plugged_in
+from tests.unit.one_link import SERVER, plugged_in, settings
 
 # Interfaces that no machine has.
 PEER = Peer("fe80::1", 40000, 2**30)
@@ -35,15 +34,8 @@ SECRETS = Secrets(KEY, b"p" * 32, b"e" * 32, b"d" * 32)
 def handover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handover:
     """Of a machine whose disk and boot partition are not there yet."""
     monkeypatch.setattr(handing_over, "_DISK_SECONDS", 0.0)
-    settings = ServerSettings(
-        disk=tmp_path / "disk",
-        part=tmp_path / "boot",
-        kernel="k-*",
-        initrd="i-*",
-        cmdline="ro",
-        encryption="none",
-    )
-    return Handover(settings, tmp_path, Confirmation(Path("/dev/null")))
+    serves = settings(tmp_path / "disk", tmp_path / "boot")
+    return Handover(serves, tmp_path, Confirmation(Path("/dev/null")))
 
 
 def drivers_have_had_their_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,18 +14,15 @@ import pytest
 
 from tests import capabilities
 from tests.unit import one_initrd
+from tests.unit.one_initrd import shell
+
+__all__ = ["shell"]  # the fixture
 
 FOLDER = one_initrd.HOOKS / "dracut"
 NETWORK = {
     "00-stiefellink.network": "systemd/network/00-stiefellink.network",
     "zz-stiefellink-networkmanager.conf": "NetworkManager/conf.d/zz-stiefellink.conf",
 }
-# In a namespace whose /etc and /usr/local/lib are the test's.
-ENTER = """
-mount --bind "$ETC" /etc
-mount --bind "$LOCAL" /usr/local/lib
-exec bash "$STANDIN" "$MODULE" "$1"
-"""
 HOOK = """
 emergency_shell() { echo "emergency shell: $*"; }
 for round in 1 2; do
@@ -48,37 +45,20 @@ class Machine:
         for name, place in NETWORK.items():
             (self.etc / place).parent.mkdir(parents=True)
             shutil.copy(one_initrd.ROOT / "autokexec/network" / name, self.etc / place)
-        (self.local / "bin").mkdir()
-        # Not every machine that runs tests has these.
-        for name in ("modprobe", "udevadm"):
-            (self.local / "bin" / name).write_text("#!/bin/sh\n")
-            (self.local / "bin" / name).chmod(0o755)
+        one_initrd.make_programs(self.local / "bin")
         self.initrd.mkdir()
 
     def call(
         self, function: str, included: str = "base", **env: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                *capabilities.as_root_of_a_namespace("--mount"),
-                *("sh", "-e", "-c", ENTER, "sh", function),
-            ],
-            env={
-                "PATH": "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/lib/bin",
-                "ETC": str(self.etc),
-                "LOCAL": str(self.local),
-                "STANDIN": str(one_initrd.STANDINS / "dracut.sh"),
-                "MODULE": str(FOLDER),
-                "INCLUDED": included,
-                "initdir": str(self.initrd),
-                "dracutbasedir": str(self.base),
-                **env,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+        return one_initrd.run_making(
+            ["bash", one_initrd.STANDINS / "dracut.sh", FOLDER, function],
+            etc=self.etc,
+            local=self.local,
+            INCLUDED=included,
+            initdir=str(self.initrd),
+            dracutbasedir=str(self.base),
+            **env,
         )
 
     def installed(self, included: str) -> Path:
@@ -90,11 +70,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "a b*c")
-
-
-@pytest.fixture(params=one_initrd.SHELLS)
-def shell(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 # --- what goes into the initrd ---

@@ -17,6 +17,9 @@ import pytest
 from stiefelsystem.host.preflight import generator
 from tests import capabilities
 from tests.unit import one_initrd
+from tests.unit.one_initrd import shell
+
+__all__ = ["shell"]  # the fixture
 
 FOLDER = one_initrd.HOOKS / "mkinitcpio"
 INSTALLED = "/usr/local/lib/stiefelsystem"
@@ -52,12 +55,6 @@ OTHERS = {
 }
 
 CONFIG = "/etc/stiefelsystem/mkinitcpio.conf"
-# In a namespace whose /etc and /usr/local/lib are the test's.
-ENTER = """
-mount --bind "$ETC" /etc
-mount --bind "$LOCAL" /usr/local/lib
-exec "$@"
-"""
 
 
 class Machine:
@@ -79,11 +76,7 @@ class Machine:
             path.touch()
         self.hook("stiefelsystem", FOLDER / "install", FOLDER / "hook")
         (self.image / "usr/bin").mkdir(parents=True)
-        # Not every machine that runs tests has these.
-        for name in ("modprobe", "udevadm"):
-            (self.local / "bin").mkdir(exist_ok=True)
-            (self.local / "bin" / name).write_text("#!/bin/sh\n")
-            (self.local / "bin" / name).chmod(0o755)
+        one_initrd.make_programs(self.local / "bin")
 
     def hook(self, name: str, install: str | Path, runtime: str | Path = "") -> None:
         for kind, what in (("install", install), ("hooks", runtime)):
@@ -104,24 +97,13 @@ class Machine:
         (self.etc / "mkinitcpio.conf").write_text(config)
         for name, text in drop_ins.items():
             (self.etc / "mkinitcpio.conf.d" / name).write_text(text)
-        return subprocess.run(
-            [
-                *capabilities.as_root_of_a_namespace("--mount"),
-                *("sh", "-e", "-c", ENTER, "sh", *argv),
-            ],
-            env={
-                "PATH": "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/lib/bin",
-                "ETC": str(self.etc),
-                "LOCAL": str(self.local),
-                "BUILDROOT": str(self.image),
-                "MODULE_FOLDER": str(self.kernel),
-                "HOOK_FOLDER": str(self.hooks),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+        return one_initrd.run_making(
+            argv,
+            etc=self.etc,
+            local=self.local,
+            BUILDROOT=str(self.image),
+            MODULE_FOLDER=str(self.kernel),
+            HOOK_FOLDER=str(self.hooks),
         )
 
     def build(self, config: str) -> subprocess.CompletedProcess[str]:
@@ -138,11 +120,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "a b*c")
-
-
-@pytest.fixture(params=one_initrd.SHELLS)
-def shell(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 # --- the configuration ---

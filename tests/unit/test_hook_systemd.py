@@ -10,7 +10,10 @@ import pytest
 
 from tests import capabilities
 from tests.unit import one_initrd
+from tests.unit.one_initrd import shell
 from tests.unit.test_nbd_hook import generated
+
+__all__ = ["shell"]  # the fixture
 
 FOLDER = one_initrd.HOOKS / "systemd"
 UNIT = FOLDER / "stiefel-link.service"
@@ -21,11 +24,6 @@ set -- /generated /early /late
 {(FOLDER / "initrd-generator").read_text()}
 """
 CGROUPS = ("sys/fs/cgroup", "sys/fs/cgroup/systemd", "sys/fs/cgroup/unified")
-
-
-@pytest.fixture(params=one_initrd.SHELLS)
-def shell(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import capabilities
+from tests.unit import one_initrd
 
 LIBRARY = Path(__file__).resolve().parents[2] / "nbd-hook/lib"
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
@@ -52,34 +53,19 @@ def call(
 ) -> subprocess.CompletedProcess[str]:
     """Source the library, as an adapter does, and run `script`, with all files below `folder`."""
     (folder / "cwd").mkdir(exist_ok=True)
-    return subprocess.run(
-        [
-            *capabilities.as_root_of_a_namespace("--mount"),
-            *(*shell, "-c", f'. "$STIEFEL_LIBRARY"\n{FAKES}\n{script}'),
-        ],
-        cwd=folder / "cwd",
-        env={
-            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
-            "STIEFEL_LIBRARY": str(LIBRARY),
-            "STIEFEL_ARCHIVE": str(folder / "archive"),
-            "STIEFEL_FOLDER": str(folder / "run/own"),
-            "MISSING": missing,
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    env = {
+        "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        "STIEFEL_LIBRARY": str(LIBRARY),
+        "STIEFEL_ARCHIVE": str(folder / "archive"),
+        "STIEFEL_FOLDER": str(folder / "run/own"),
+        "MISSING": missing,
+    }
+    command = [*shell, "-c", f'. "$STIEFEL_LIBRARY"\n{FAKES}\n{script}']
+    return one_initrd.privately(command, env, cwd=folder / "cwd")
 
 
 def second_archive(folder: Path, keeper: str = KEEPER) -> None:
-    """What the client hands over, as the kernel unpacks it."""
-    archive = folder / "archive"
-    archive.mkdir(mode=0o700)
-    (archive / "session").write_text("mac=52:54:00:00:00:01\n")
-    (archive / "stiefel-link").write_text(keeper)
-    (archive / "stiefel-link").chmod(0o700)
+    one_initrd.second_archive(folder, keeper, name="archive")
 
 
 def test_sourcing_does_nothing(shell: list[str], folder: Path) -> None:
@@ -175,15 +161,8 @@ exec "$@"
 
 
 def with_run(stiefeled: bool, *argv: str | Path) -> subprocess.CompletedProcess[str]:
-    inside = capabilities.as_root_of_a_namespace("--mount")
-    return subprocess.run(
-        [*inside, "sh", "-e", "-c", OTHER_RUN, "sh", *argv],
-        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "STIEFELED": "yes" if stiefeled else ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "STIEFELED": "yes" if stiefeled else ""}
+    return one_initrd.privately(["sh", "-e", "-c", OTHER_RUN, "sh", *argv], env)
 
 
 def generated(tmp_path: Path, *, stiefeled: bool) -> Path:

@@ -13,7 +13,10 @@ from stiefelsystem.host.server_os.parts import LIBRARY
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Command, Step, WriteFiles
 from tests.unit import one_initrd
+from tests.unit.one_initrd import shell
 from tests.unit.preflight_tree import put, settings
+
+__all__ = ["shell"]  # the fixture
 
 GRUB = """\
 menuentry 'My System' {
@@ -23,11 +26,6 @@ menuentry 'My System' {
 """
 INITRD = "boot/initrd.img-6.12"
 WRITTEN = 1_000_000_000
-
-
-@pytest.fixture(params=one_initrd.SHELLS)
-def shell(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 # --- dracut on Arch

@@ -35,10 +35,10 @@ class Stick(Context):
             assert path.name == "set.cfg"
 
 
-def grub(folder: Path, sets: dict[str, str | bytes], *, secrets: bool = True) -> Stick:
+def grub(folder: Path, sets: dict[str, str | bytes], *, network: bool = False) -> Stick:
     """GRUB when it has read its menu; `sets` are the contents of the sets' `set.cfg`."""
     shutil.rmtree(folder, ignore_errors=True)
-    for name, text in {MENU: menu.menu(secrets=secrets), **sets}.items():
+    for name, text in {MENU: menu.menu(network=network), **sets}.items():
         path = folder / (name if name == MENU else in_set(name, "set.cfg"))
         path.parent.mkdir(parents=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -98,8 +98,8 @@ def test_entries(tmp_path: Path) -> None:
     assert len(stick.menu) == 4
 
 
-def test_without_secrets(tmp_path: Path) -> None:
-    loaded = booted(grub(tmp_path / "s", {"a": valid("a", 1)}, secrets=False))
+def test_by_network(tmp_path: Path) -> None:
+    loaded = booted(grub(tmp_path / "s", {"a": valid("a", 1)}, network=True))
     assert loaded.initrds == ("/stiefelsystem/a/initrd.img",)
 
 
@@ -180,10 +180,10 @@ def test_number() -> None:
     assert menu.number_of("set a=1234567890\n", "a") == 0  # GRUB's could be another one
 
 
-@pytest.mark.parametrize("secrets", [True, False])
-def test_grub_accepts_it(tmp_path: Path, secrets: bool) -> None:
+@pytest.mark.parametrize("network", [True, False])
+def test_grub_accepts_it(tmp_path: Path, network: bool) -> None:
     capabilities.require_tools("grub-script-check")
-    for text in (menu.menu(secrets=secrets), menu.EFI_CONFIG, valid("a", 1)):
+    for text in (menu.menu(network=network), menu.EFI_CONFIG, valid("a", 1)):
         path = tmp_path / EFI_CONFIG.rpartition("/")[2]
         path.write_text(text)
         subprocess.run(["grub-script-check", path], check=True)

@@ -15,7 +15,7 @@ from stiefelsystem.host.stick import make, netboot
 from tests.unit import one_stick
 
 FILES = {
-    *("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi", "EFI/debian/grub.cfg"),
+    *("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi", "grub/grub.cfg"),
     *(f"stiefelsystem/grub/{n}" for n in ("grub.cfg", "i386-pc/core.0", "i386-pc/normal.mod")),
     "stiefelsystem/grub/i386-pc/command.lst",
     *(f"stiefelsystem/a/{n}" for n in ("vmlinuz", "initrd.img", "set.cfg")),

@@ -19,6 +19,14 @@ from tests.unit import one_stick
 
 PROGRAM = Path(__file__).resolve().parents[2] / "setup-client-usbdrive"
 SECONDS = 60.0
+# Runs the program in a process in which something is altered before.
+ALTERED = """
+import os, runpy, sys
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+{}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -29,9 +37,10 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def call(*words: str | Path, altered: str = "") -> subprocess.CompletedProcess[str]:
+    python = ["-c", ALTERED.format(altered)] if altered else []
     return subprocess.run(
-        [sys.executable, PROGRAM, *words],
+        [sys.executable, *python, PROGRAM, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -98,17 +107,8 @@ def test_what_is_no_device(home: Path, tmp_path: Path) -> None:
 
 
 def test_device_needs_root(home: Path) -> None:
-    code = "import os, runpy, sys; os.geteuid = lambda: 1000; sys.argv = sys.argv[1:]; "
-    code += "sys.path.insert(0, os.path.dirname(sys.argv[0])); "
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", code, PROGRAM, "/dev/null", "--config", home / "config.yaml"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    words = ["/dev/null", "--config", home / "config.yaml"]
+    done = call(*words, altered="os.geteuid = lambda: 1000")
     assert done.returncode == 1
     assert "writing a device needs root" in done.stderr
 
@@ -179,17 +179,8 @@ def test_nobody_to_ask(home: Path, tmp_path: Path) -> None:
 
 def test_without_tools(home: Path, tmp_path: Path) -> None:
     """The packages are named, not only the programs."""
-    code = "import runpy, sys, stiefelsystem.run as run; run._PATH = '/nonexistent'; "
-    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", code, PROGRAM, "--image", tmp_path / "out"],
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    altered = "from stiefelsystem import run; run._PATH = '/nonexistent'"
+    done = call("--image", tmp_path / "out", altered=altered)
     assert done.returncode == 1
     assert "missing on this machine: mcopy, mkfs.vfat, sfdisk" in done.stderr
     assert "mtools" in done.stderr

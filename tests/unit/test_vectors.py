@@ -8,78 +8,35 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stiefelsystem import challenges, framing, keys, messages, wrapped
+from stiefelsystem import framing, keys, messages, wrapped
 from stiefelsystem.challenges import Challenges
-from stiefelsystem.console import StiefelError
 from stiefelsystem.datagram import Peer
 from stiefelsystem.discovery import Responder
-from stiefelsystem.framing import FramingError, Opener, Sealer
-from stiefelsystem.messages import (
-    Accepted,
-    Hello,
-    MessageError,
-    Mismatch,
-    Offer,
-    Order,
-    Role,
-    VersionError,
-)
+from stiefelsystem.framing import Sealer
+from stiefelsystem.messages import Accepted, Hello, Mismatch, Offer, Order, Role
 from stiefelsystem.ramdisk import archive, exchange, session
-from stiefelsystem.ramdisk.archive import ArchiveError
-from stiefelsystem.ramdisk.exchange import WrongKeyError
 from tests.unit import reference
+from tests.unit.one_vector import (
+    ANY_KEY,
+    FILE,
+    PATH,
+    VECTORS,
+    client,
+    clock,
+    issuer,
+    opened,
+    randomness,
+    received,
+    unhexed,
+)
 
-PATH = Path(__file__).parents[2] / "docs/test-vectors.json"
-FILE = json.loads(PATH.read_text())
-VECTORS, REFUSED = FILE["vectors"], FILE["refused"]
-ANY_KEY = b"k" * 32
 ANY_PEER = Peer("fe80::1", 40000, 2)
-
-
-def unhexed(value: Any) -> Any:
-    match value:
-        case str():
-            return bytes.fromhex(value)
-        case list():
-            return [unhexed(one) for one in value]
-        case dict():
-            return {name: unhexed(one) for name, one in value.items()}
-    return value
-
-
-@contextmanager
-def randomness(*, private: bytes = b"", id: bytes = b"") -> Iterator[None]:
-    """What an exchange takes from the system's random numbers is fixed."""
-    scalar = int.from_bytes(private, "big")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            exchange.ECC, "generate", lambda curve: exchange.ECC.construct(curve=curve, d=scalar)
-        )
-        patch.setattr(exchange, "os", SimpleNamespace(urandom=lambda size: id[:size]))
-        yield
-
-
-@contextmanager
-def clock(milliseconds: int) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(challenges, "_now", lambda: milliseconds / 1000)
-        yield
-
-
-def issuer(secret: bytes) -> Challenges:
-    made = Challenges()
-    made._secret = secret
-    return made
-
 
 # What our programs make of what is given, by kind. Each is read again, too.
 
@@ -130,11 +87,6 @@ def challenge(*, secret: bytes, time: int, nonce: bytes, peer: bytes) -> dict[st
     with clock(time + 9_999):
         assert one.issued(made, nonce, identity)
     return {"challenge": made}
-
-
-def client(key: bytes, nonce: bytes, challenge: bytes, private: bytes) -> exchange.Client:
-    with randomness(private=private):
-        return exchange.Client(key, Offer(Role.SERVER, nonce, challenge))
 
 
 def session_request(
@@ -214,126 +166,12 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-# How our programs read what comes from a peer, by kind.
-
-
-class Refused(Exception):
-    """For what is refused by returning False."""
-
-
-def unless(good: bool) -> None:
-    if not good:
-        raise Refused
-
-
-def read(reader: Callable[[bytes], object], key: bytes, message: bytes) -> None:
-    reader(message)
-    unless(messages.proved(key, message))
-
-
-def read_challenge(*, secret: bytes, now: int, nonce: bytes, peer: bytes, challenge: bytes) -> None:
-    with clock(now):
-        unless(issuer(secret).issued(challenge, nonce, peer.decode()))
-
-
-def read_session(*, key: bytes, message: bytes) -> None:
-    exchange.read_request(key, message)
-    exchange.answer_request(key, message)
-
-
-def read_session_answer(*, key: bytes, session: bytes, private: bytes, message: bytes) -> None:
-    client(key, *exchange.read_request(key, session), private).finish(message)
-
-
-def read_boot_request(*, key: bytes, stream: bytes) -> None:
-    session._tunnel_key(session._parse(session._unsealed(stream, key)))
-
-
-def read_wrapped_key(*, passphrase: bytes, file: bytes) -> None:
-    wrapped.unwrap(file, passphrase.decode())
-
-
-def opened(*, key: bytes, stream: bytes) -> bytes:
-    with Opener(io.BytesIO(stream).read, key) as opener:
-        plain = opener.read(1 << 20)
-        opener.finish()
-    return plain
-
-
-def received(*, tar: bytes) -> dict[str, bytes]:
-    """The members of a boot archive, as a client takes them from its stream."""
-    out = io.BytesIO()
-    with Sealer(out.write, ANY_KEY) as sealer:
-        sealer.write(tar)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        Opener(io.BytesIO(out.getvalue()).read, ANY_KEY) as opener,
-    ):
-        folder = Path(name)
-        receiver = archive.Receiver(opener)
-        answer = receiver.answer()
-        if answer["status"] == "ok":
-            receiver.files(folder, lambda _: None)
-        else:
-            receiver.finish()
-        files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return {"answer": json.dumps(answer).encode(), **files}
-
-
-READERS: dict[str, Callable[..., object]] = {
-    "HELLO": lambda *, message: Hello.unpack(message),
-    "OFFER": lambda *, key, message: read(Offer.unpack, key, message),
-    "ORDER": lambda *, key, message: read(Order.unpack, key, message),
-    "ACCEPTED": lambda *, key, message: read(Accepted.unpack, key, message),
-    "MISMATCH": lambda *, message: Mismatch.unpack(message),
-    "challenge": read_challenge,
-    "SESSION": read_session,
-    "SESSION_ANSWER": read_session_answer,
-    "stream": opened,
-    "boot request": read_boot_request,
-    "archive": received,
-    "wrapped key": read_wrapped_key,
-}
-REASONS: dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str | None]] = {
-    "magic": (MessageError, "not a message of stiefelsystem"),
-    "version": (VersionError, "the peer speaks version [23] of the protocol"),
-    "type": (MessageError, "unknown message type"),
-    "size": (MessageError, "not a whole"),
-    "zeros": (MessageError, "not a whole HELLO message"),
-    "role": (MessageError, "an OFFER from an unknown role"),
-    "proof": ((WrongKeyError, Refused), None),
-    "challenge": (Refused, None),
-    "share": (MessageError, "not a point of P-256"),
-    "frame": (FramingError, "of the stream was altered"),
-    "frame header": (FramingError, "an impossible header"),
-    "empty frame": (FramingError, "an empty frame stands inside the stream"),
-    "cut short": (FramingError, "the stream ended before its last frame"),
-    "behind the end": (FramingError, "something behind the end of the stream"),
-    "boot request": (MessageError, "the boot request is not its session's"),
-    "JSON": ((MessageError, ArchiveError), "is not (a )?JSON"),
-    "tunnel": (MessageError, "a malformed key for the tunnel"),
-    "member": (ArchiveError, "where kernel belongs"),
-    "member missing": (ArchiveError, "the archive ends before"),
-    "member size": (ArchiveError, "has an impossible size"),
-    "member header": (ArchiveError, "the archive is malformed"),
-    "more members": (ArchiveError, "more members than it should"),
-    "passphrase": (wrapped.WrongPassphrase, "not the passphrase, or the stick was altered"),
-    "no passphrase": (wrapped.WrongPassphrase, "an empty passphrase|cannot be printed"),
-    "wrapped size or magic": (StiefelError, "not a wrapped key"),
-    "wrapped version": (StiefelError, "in version 2 of the format"),
-    "parameters": (StiefelError, "asks for scrypt with N = 2\\^"),
-}
-
-
 def test_form() -> None:
     """One field in a line; none twice, none that the tests below don't look at."""
     assert PATH.read_text() == json.dumps(FILE, indent=2) + "\n"
     assert list(FILE) == ["about", "vectors", "refused"]
     assert {tuple(one) for one in VECTORS.values()} == {("kind", "given", "expected")}
-    assert {tuple(one) for one in REFUSED.values()} == {("kind", "given", "because")}
     assert {one["kind"] for one in VECTORS.values()} == set(MAKERS)
-    assert {one["kind"] for one in REFUSED.values()} == set(READERS)
-    assert {one["because"] for one in REFUSED.values()} == set(REASONS)
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -350,14 +188,6 @@ def test_our_programs(name: str) -> None:
     made = MAKERS[vector["kind"]](**unhexed(vector["given"]))
     assert made
     assert {**expected, **made} == expected
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    vector = REFUSED[name]
-    error, message = REASONS[vector["because"]]
-    with pytest.raises(error, match=message):
-        READERS[vector["kind"]](**unhexed(vector["given"]))
 
 
 def of_boot(name: str) -> dict[str, Any]:

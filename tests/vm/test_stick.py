@@ -28,6 +28,11 @@ _MENU = "Run the laptop's system on this computer"
 _SEARCHING = "searching for the laptop on"
 _PASSPHRASE = "six words of no sense"
 
+_BY_NETWORK = {
+    Firmware.BIOS: "stiefelsystem/grub/i386-pc/core.0",
+    Firmware.SECURE_BOOT: "EFI/BOOT/BOOTX64.EFI",
+}
+
 
 @pytest.fixture(scope="module")
 def settings() -> Config:
@@ -99,6 +104,21 @@ def test_a_shell_at_all_consoles(settings: Config, tmp_path: Path) -> None:
         machine.wait_for(r"uid=0\(root\)", _SECONDS, after=at)
         screen.press(machine, "reboot\n")
         machine.wait_until_off(_SECONDS)
+
+
+@pytest.mark.parametrize("firmware", _BY_NETWORK)
+def test_without_a_stick(settings: Config, tmp_path: Path, firmware: Firmware) -> None:
+    """Booted by network, by QEMU's own boot server; there is no key yet, and this is said."""
+    make.netboot(tmp_path / "net", settings)
+    hardware = replace(
+        desktop(settings, tmp_path / "none", firmware),
+        stick=None,
+        netboot=(tmp_path / "net", _BY_NETWORK[firmware]),
+    )
+    with VirtualMachine(hardware, tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type("\n")
+        machine.wait_for("this ramdisk has no key", _SECONDS)
 
 
 def press_enter(machine: VirtualMachine, pattern: str) -> None:

@@ -18,7 +18,6 @@ from stiefelsystem.host.stick.layout import (
     MENU,
     MIB,
     README,
-    SECRETS,
     SECTOR,
     SET,
     SETS,
@@ -83,7 +82,7 @@ def compose(image: Path, contents: Contents, *, size: int, first: int) -> None:
     fat.put_tree(contents.loaders / loaders.ESP)
     for name in (MENU, EFI_CONFIG):
         fat.make_folder(name.rpartition("/")[0])
-    fat.put_text(menu.menu(secrets=SECRETS in contents.files), MENU)
+    fat.put_text(menu.menu(), MENU)
     fat.put_text(menu.EFI_CONFIG, EFI_CONFIG)
     fat.put_text(_README.format(key=_WRAPPED if contents.wrapped else _PLAIN), README)
     put_set(fat, SETS[0], contents, number=1)

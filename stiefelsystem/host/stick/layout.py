@@ -18,8 +18,9 @@ MBR_FIRST_START = 0x1BE + 8
 FOLDER = "stiefelsystem"
 GRUB = f"{FOLDER}/grub"
 MENU = f"{GRUB}/grub.cfg"
-# The name that is compiled into Debian's signed GRUB.
+# The names that are compiled into Debian's signed GRUBs: for disks, and for networks.
 EFI_CONFIG = "EFI/debian/grub.cfg"
+NET_CONFIG = "grub/grub.cfg"
 README = f"{FOLDER}/README.txt"
 
 # Two sets of kernel, initrd and secrets: while one is being replaced, the other boots.

@@ -26,11 +26,11 @@ fi
 set pager=0
 set newest=0
 """
+_SOURCE = f"source /{FOLDER}/@/{SET}\n"
+_SOURCE_IF_THERE = f"if [ -f /{FOLDER}/@/{SET} ]; then\n    {_SOURCE}fi\n"
 _CHOICE = f"""\
 set @=0
-if [ -f /{FOLDER}/@/{SET} ]; then
-    source /{FOLDER}/@/{SET}
-fi
+@SOURCE@
 if [ "$@" -gt "$newest" ]; then
     set newest=$@
     set at=/{FOLDER}/@
@@ -66,14 +66,17 @@ configfile $prefix/grub.cfg
 """
 
 
-def menu(*, secrets: bool) -> str:
-    """The menu; without secrets, what it boots has no key."""
-    initrds = " ".join(f"$at/{name}" for name in (INITRD, *((SECRETS,) if secrets else ())))
+def menu(*, network: bool = False) -> str:
+    """The stick's menu; or that of a boot server, which has the first set only, and no key."""
+    # TFTP lists no folders, so that GRUB finds no file there by `-f`.
+    sets, source = (SETS[:1], _SOURCE) if network else (SETS, _SOURCE_IF_THERE)
+    initrds = " ".join(f"$at/{name}" for name in (INITRD, *(() if network else (SECRETS,))))
     entries = (
         _ENTRY.replace("@TITLE@", title).replace("@WORDS@", words).replace("@INITRDS@", initrds)
         for title, words in _ENTRIES.items()
     )
-    choices = (_CHOICE.replace("@", name) for name in SETS)
+    choice = _CHOICE.replace("@SOURCE@\n", source)
+    choices = (choice.replace("@", name) for name in sets)
     shown = 'set timeout_style=menu\nset default=0\nif [ "$newest" -gt 0 ]; then\n'
     return "".join((_HEAD, *choices, shown, *entries, _TAIL))
 

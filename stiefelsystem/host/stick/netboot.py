@@ -10,9 +10,10 @@ from stiefelsystem import files
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import loaders, menu
 from stiefelsystem.host.stick.contents import Contents
-from stiefelsystem.host.stick.layout import EFI_CONFIG, FOLDER, MENU, SET, SETS, in_set
+from stiefelsystem.host.stick.layout import FOLDER, MENU, NET_CONFIG, SET, SETS, in_set
 
-_TOP = {FOLDER, EFI_CONFIG.partition("/")[0]}
+# The boot loaders' own folder, and those of the menu and of what leads to it.
+_TOP = {"EFI", FOLDER, NET_CONFIG.partition("/")[0]}
 
 
 def write(folder: Path, contents: Contents) -> None:
@@ -56,8 +57,9 @@ def _lay_out(folder: Path, contents: Contents) -> None:
         target = folder / in_set(SETS[0], file)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    files.write(folder / MENU, menu.menu(secrets=False))
-    files.write(folder / EFI_CONFIG, menu.EFI_CONFIG)
+    files.write(folder / MENU, menu.menu(network=True))
+    (folder / NET_CONFIG).parent.mkdir()
+    files.write(folder / NET_CONFIG, menu.EFI_CONFIG)
     files.write(folder / in_set(SETS[0], SET), menu.set_config(SETS[0], 1, contents.settings))
     # What a server of files by TFTP may not read, it does not hand out.
     for path in (folder, *folder.rglob("*")):
