@@ -58,7 +58,8 @@ class Hardware:
     initrd: Path | None = None
     cmdline: str = ""
     stick: Path | None = None
-    netboot: tuple[Path, str] | None = None  # a boot server's folder, and what is booted from it
+    # A boot server's folder, and what is booted from it; the server is what the NIC leads to, then.
+    netboot: tuple[Path, str] | None = None
     firmware: Firmware = Firmware.BIOS
     mac: str
     cable: tuple[Path, Path]  # the sockets of its own end, and of the other
@@ -105,7 +106,7 @@ def qemu_command(
     command = [_qemu(), "-name", hardware.name, "-nodefaults", "-no-reboot"]
     command += [*accelerator(hardware.kernel), "-cpu", "max"]
     command += ["-m", str(hardware.memory), "-device", "virtio-rng-pci"]
-    command += _nic("", hardware.cable, hardware.mac)
+    command += [] if hardware.netboot else _nic("", hardware.cable, hardware.mac)
     if hardware.second:
         command += _nic("2", hardware.second, _second(hardware.mac))
     if hardware.disk:
@@ -131,7 +132,7 @@ def _booted(hardware: Hardware, *, emulated: bool) -> list[str]:
         network = f"user,id=boot,restrict=on,tftp={folder},bootfile={name}"
         # Without the card's own program, the one of the firmware for UEFI is used.
         rom = "" if hardware.firmware is Firmware.BIOS else ",romfile="
-        card = ["-device", f"virtio-net-pci,netdev=boot,bootindex=0{rom}"]
+        card = ["-device", f"virtio-net-pci,netdev=boot,bootindex=0,mac={hardware.mac}{rom}"]
         return [*firmware.options(hardware.firmware), "-netdev", network, *card]
     command = ["-kernel", str(hardware.kernel)]
     command += ["-initrd", str(hardware.initrd)] if hardware.initrd else []
