@@ -1,24 +1,36 @@
-"""A real Debian on the desktop whose initrd was made by dracut, with systemd in it.
+"""A real Debian on the desktop whose initrd was made by dracut: with systemd in it, and without.
 
-It comes from a boot partition with FAT, as one EFI program with microcode, kernel and initrd;
-`test_autokexec` has the same laptop with kernel and initrd as files of their own.
+The first comes from a boot partition with FAT, as one EFI program with microcode, kernel and
+initrd; `test_autokexec` has the same laptop with kernel and initrd as files of their own.
 """
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stiefelsystem.host import debian
 from stiefelsystem.host.laptop import MIB, PARTITIONS, Laptop
+from stiefelsystem.host.vm import VirtualMachine
 from tests import builds, capabilities, images
-from tests.vm import two
+from tests.vm import composed, two
 from tests.vm.console import ask, log_in
 
 _FILE = "/root/written"
 _BOOT, _ROOT = PARTITIONS
 _IMAGE = "EFI/Linux/debian.efi"
 _VOLUME = "5741-4C4B"
+_INITRD = "without-systemd.img"
+# dracut's modules that bring systemd into the initrd; and that with drivers for any machine, which
+# only take time: ours has those that it needs.
+_OMITTED = (
+    *("systemd", "systemd-battery-check", "systemd-initrd", "systemd-pcrphase", "systemd-udevd"),
+    *("dracut-systemd", "kernel-modules"),
+)
+# When systemd came up in the initrd; 0 if it did not.
+_IN_INITRD = "systemctl show --property=InitRDTimestampMonotonic --value"
 
 
 def unify(laptop: Laptop, folder: Path) -> Path:
@@ -54,27 +66,57 @@ def make_boot_partition(disk: Path, image: Path) -> None:
         subprocess.run(["debugfs", "-w", "-R", request, root], check=True, capture_output=True)
 
 
-def test_a_session(tmp_path: Path) -> None:
-    capabilities.require_tools("mkfs.vfat", "mcopy", "debugfs")
-    disk = tmp_path / "disk.img"
-    parts = two.parts(builds.DRACUT)
-    two.copy_disk(parts[1], disk)
-    make_boot_partition(disk, unify(parts[1], tmp_path))
-    with two.both(parts, disk, kernel=_IMAGE, initrd=_IMAGE) as (server, desktop):
+def without_systemd(laptop: Laptop, folder: Path) -> Path:
+    """Make an initrd of the laptop's newest kernel, by its own dracut; the tree stays as it is."""
+    command = ["dracut", "--kver", builds.new_kernel(laptop), "--omit", " ".join(_OMITTED)]
+    command += ["--add-drivers", "ext4", "--tmpdir", "/mnt", f"/mnt/{_INITRD}"]
+    debian.nspawn(laptop.tree, command, binds={folder: "/mnt"}, network=False)
+    return folder / _INITRD
+
+
+@contextmanager
+def session(
+    parts: tuple[Path, Laptop], disk: Path, *, kernel: str = "", initrd: str = ""
+) -> Iterator[VirtualMachine]:
+    """The laptop's OS on a desktop, logged in; behind the block, it is shut down by its user."""
+    with two.both(parts, disk, kernel=kernel, initrd=initrd) as (server, desktop):
         desktop.wait_for("the laptop's disk is /dev/nbd0", two.SECONDS)
         log_in(desktop)
         assert ask(desktop, "uname -r") == builds.new_kernel(parts[1])
-        assert ask(desktop, "findmnt -n -o FSTYPE /boot") == "vfat"
-        assert ask(desktop, f"test -s /boot/{_IMAGE} && echo it is there") == "it is there"
         keeper = two.look_at_keeper(desktop)
-        # It has outlived the unit that started it, and dracut has no last program of its own.
+        # It has outlived what started it, and dracut has no last program of its own.
         assert ask(desktop, f"cat /proc/{keeper}/cgroup") == "0::/init.scope"
         assert ask(desktop, "systemctl is-enabled dracut-shutdown.service") == "masked-runtime"
+        yield desktop
         ask(desktop, f"echo from the desktop >{_FILE}")
         desktop.type("systemctl poweroff\n")
         desktop.wait_until_off(two.SECONDS)
         server.wait_for(two.ENDED, two.SECONDS)
         server.press_ctrl_alt_delete()
         server.wait_until_off(two.SECONDS)
+
+
+def test_a_session(tmp_path: Path) -> None:
+    capabilities.require_tools("mkfs.vfat", "mcopy", "debugfs")
+    disk = tmp_path / "disk.img"
+    parts = two.parts(builds.DRACUT)
+    two.copy_disk(parts[1], disk)
+    make_boot_partition(disk, unify(parts[1], tmp_path))
+    with session(parts, disk, kernel=_IMAGE, initrd=_IMAGE) as desktop:
+        assert ask(desktop, "findmnt -n -o FSTYPE /boot") == "vfat"
+        assert ask(desktop, f"test -s /boot/{_IMAGE} && echo it is there") == "it is there"
+        assert int(ask(desktop, _IN_INITRD)) > 0
     two.verify(disk, _FILE, "from the desktop\n", partitions=[_ROOT])
+    disk.unlink()
+
+
+def test_a_session_without_systemd_in_the_initrd(tmp_path: Path) -> None:
+    capabilities.require_tools("debugfs")
+    disk = tmp_path / "disk.img"
+    parts = two.parts(builds.DRACUT)
+    two.copy_disk(parts[1], disk)
+    composed.put_into_boot(disk, {_INITRD: without_systemd(parts[1], tmp_path)})
+    with session(parts, disk, initrd=_INITRD) as desktop:
+        assert int(ask(desktop, _IN_INITRD)) == 0
+    two.verify(disk, _FILE, "from the desktop\n")
     disk.unlink()

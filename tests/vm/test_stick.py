@@ -78,17 +78,24 @@ def test_an_altered_kernel(settings: Config, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     make.image(stick, settings)
     alter_kernel(stick, tmp_path)
-    with VirtualMachine(desktop(settings, stick, Firmware.SECURE_BOOT), tmp_path) as machine:
+    hardware = desktop(settings, stick, Firmware.SECURE_BOOT)
+    with VirtualMachine(hardware, tmp_path) as machine:
         machine.wait_for(_MENU, _SECONDS)
         machine.type("\n")
         machine.wait_for("bad shim signature", _SECONDS)
         assert _SEARCHING.encode() not in machine.log.read_bytes()
+    with VirtualMachine(hardware, tmp_path) as machine:
+        machine.wait_for(_MENU, _SECONDS)
+        machine.type(3 * _DOWN + "\n")  # nobody can do anything else with it
+        machine.wait_until_off(_SECONDS)
 
 
 def test_a_shell_at_all_consoles(settings: Config, tmp_path: Path) -> None:
-    """At the serial line and at the screen, which are used one after the other, and back."""
+    """At the serial line and at the screen, which are used one after the other, and back; from a
+    stick for an odd BIOS."""
     stick = tmp_path / "stick"
-    make.image(stick, settings)
+    setup = replace(settings.client_setup, first_sector=63)
+    make.image(stick, replace(settings, client_setup=setup))
     hardware = replace(desktop(settings, stick, Firmware.BIOS), screen=Screen.UNSEEN)
     with VirtualMachine(hardware, tmp_path) as machine:
         machine.wait_for(_MENU, _SECONDS)
@@ -108,7 +115,10 @@ def test_a_shell_at_all_consoles(settings: Config, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("firmware", _BY_NETWORK)
 def test_without_a_stick(settings: Config, tmp_path: Path, firmware: Firmware) -> None:
-    """Booted by network, by QEMU's own boot server; there is no key yet, and this is said."""
+    """Booted by network, by QEMU's own boot server; there is no key yet, and this is said.
+
+    With the menu's entry that shows what the kernel says.
+    """
     make.netboot(tmp_path / "net", settings)
     hardware = replace(
         desktop(settings, tmp_path / "none", firmware),
@@ -117,7 +127,8 @@ def test_without_a_stick(settings: Config, tmp_path: Path, firmware: Firmware) -
     )
     with VirtualMachine(hardware, tmp_path) as machine:
         machine.wait_for(_MENU, _SECONDS)
-        machine.type("\n")
+        machine.type(_DOWN + "\n")
+        machine.wait_for("Linux version", _SECONDS)
         machine.wait_for("this ramdisk has no key", _SECONDS)
 
 
