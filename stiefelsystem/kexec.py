@@ -21,6 +21,8 @@ _LOADED = Path("/sys/kernel/kexec_loaded")
 _DISABLED = Path("/proc/sys/kernel/kexec_load_disabled")
 # kernel_lockdown(7): all modes, the one that holds in brackets.
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
+# kexec_file_load(2), and the older kexec_load(2), which is forbidden under lockdown.
+_CALLS = ("--kexec-file-syscall", "--kexec-syscall")
 # What kexec_file_load(2) says of a kernel without a signature that is trusted: the first where
 # lockdown forbids it, the second where IMA's policy does, the others where signatures are forced.
 _NOT_TRUSTED = (
@@ -65,8 +67,8 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
     """Load a kernel, its initrd and its command line, to be started at the next kexec.
 
     First by kexec_file_load(2), which Secure Boot allows for signed kernels, then by the older
-    call, for kernels that were built without the first. Raises `StiefelError` if both refuse;
-    `Untrusted` where no further attempt with the same kernel can succeed.
+    call, for kernels that were built without the first. Raises `StiefelError` if the running
+    kernel refuses; `Untrusted` where no further attempt with the same one can succeed.
     """
     if (size := len(cmdline.encode())) > _MAX_CMDLINE:
         raise StiefelError(
@@ -77,7 +79,8 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
     handle = initrd.fileno()
     images = [f"--initrd=/proc/self/fd/{handle}", f"--command-line={cmdline}", str(kernel)]
     refusals = []
-    for system_call in ("--kexec-file-syscall", "--kexec-syscall"):
+    lockdown = _lockdown()
+    for system_call in _CALLS[:1] if lockdown else _CALLS:
         done = run(
             ["kexec", system_call, "--load", *images],
             check=False,
@@ -88,7 +91,7 @@ def load(kernel: Path, initrd: IO[bytes], cmdline: str) -> None:
             break
         refusals.append(" ".join(done.stderr.split()) or f"status {done.returncode}")
     else:
-        raise _refused(kernel, refusals)
+        raise _refused(kernel, refusals, lockdown)
     # The program's word is not enough: who stops an OS for it wants to know.
     if _LOADED.exists() and not is_loaded():
         raise StiefelError(
@@ -103,18 +106,21 @@ def unload() -> None:
         run(["kexec", "--unload"], timeout=_TIMEOUT)
 
 
-def _refused(kernel: Path, refusals: list[str]) -> StiefelError:
+def _lockdown() -> str:
+    """The mode of the kernel's lockdown; nothing where it is not locked down."""
+    mode = _read(_LOCKDOWN).partition("[")[2].partition("]")[0]
+    return "" if mode == "none" else mode
+
+
+def _refused(kernel: Path, refusals: list[str], lockdown: str) -> StiefelError:
     message = f"the running kernel refuses to load {kernel}: {'; then '.join(refusals)}"
-    _, bracket, rest = _read(_LOCKDOWN).partition("[")
-    mode = rest.partition("]")[0]
-    if not bracket or mode == "none":
+    if not lockdown:
         hint = "with Secure Boot on, only kernels signed by a trusted key can be started"
         return StiefelError(message, hint=hint)
     hint = (
-        f"the kernel is locked down ({mode}), as Secure Boot does it: it loads only kernels "
+        f"the kernel is locked down ({lockdown}), as Secure Boot does it: it loads only kernels "
         "that are signed by a key which it trusts; switch Secure Boot off, or use such a kernel"
     )
-    # The older call is forbidden there whatever the kernel is; what the newer one says, counts.
     untrusted = any(os.strerror(number) in refusals[0] for number in _NOT_TRUSTED)
     return (Untrusted if untrusted else StiefelError)(message, hint=hint)
 

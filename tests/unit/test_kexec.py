@@ -74,15 +74,19 @@ def test_the_older_call_is_tried(kernel: Kernel, commands: Commands, initrd: IO[
         (None, "with Secure Boot on"),
     ],
 )
-def test_a_refusal_names_both_reasons_and_the_lockdown(
+def test_a_refusal_names_all_reasons_and_the_lockdown(
     kernel: Kernel, commands: Commands, initrd: IO[bytes], lockdown: str | None, hint: str
 ) -> None:
+    """Lockdown forbids the older call whatever is to be loaded."""
     commands.add("kexec", 'echo "no $1" >&2; exit 255')
     if lockdown:
         kernel.lockdown.write_text(lockdown)
     with pytest.raises(StiefelError) as caught:
         kexec.load(KERNEL, initrd, "")
-    assert "no --kexec-file-syscall; then no --kexec-syscall" in str(caught.value)
+    reasons = "no --kexec-file-syscall"
+    if "locked down" not in hint:
+        reasons += "; then no --kexec-syscall"
+    assert str(caught.value).endswith(f": {reasons}")
     assert hint in caught.value.hint
 
 
@@ -103,13 +107,7 @@ def test_a_refusal_names_both_reasons_and_the_lockdown(
 def test_a_kernel_that_is_not_trusted(
     kernel: Kernel, commands: Commands, lockdown: str, said: str, untrusted: bool
 ) -> None:
-    """The older call is refused there for every kernel, which says nothing about this one."""
-    refusal = f"""
-        [ "$1" = --kexec-syscall ] && echo "kexec_load failed: Operation not permitted" >&2
-        [ "$1" = --kexec-file-syscall ] && echo "kexec_file_load failed: {said}" >&2
-        exit 255
-    """
-    commands.add("kexec", refusal)
+    commands.add("kexec", f'echo "kexec failed: {said}" >&2; exit 255')
     kernel.lockdown.write_text(lockdown)
     refuses = pytest.raises(StiefelError, match=f"refuses to load .*{said}")
     with tempfile.TemporaryFile() as initrd, refuses as caught:
