@@ -23,7 +23,7 @@ from typing import Any, Self, TextIO
 from stiefelsystem import cpio
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import debian, firmware
-from stiefelsystem.host.firmware import Firmware
+from stiefelsystem.host.firmware import Firmware, escaped
 from stiefelsystem.host.pack import secrets_of
 from stiefelsystem.run import environment, missing, run
 
@@ -110,25 +110,25 @@ def qemu_command(
     if hardware.second:
         command += _nic("2", hardware.second, _second(hardware.mac))
     if hardware.disk:
-        drive = f"file={_escaped(hardware.disk)},format=raw,if=none,id=disk,discard=unmap"
+        drive = f"file={escaped(hardware.disk)},format=raw,if=none,id=disk,discard=unmap"
         sector = f"logical_block_size={hardware.sector},physical_block_size={hardware.sector}"
         command += ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk,{sector}"]
     command += [*_booted(hardware, emulated="kvm" not in command), "-serial", serial]
     command += [] if hardware.screen is Screen.NONE else ["-device", "VGA"]
     command += [] if hardware.screen is Screen.WINDOW else ["-display", "none"]
     if control:
-        command += ["-qmp", f"unix:{_escaped(control)},server=on,wait=off"]
+        command += ["-qmp", f"unix:{escaped(control)},server=on,wait=off"]
     return command
 
 
 def _booted(hardware: Hardware, *, emulated: bool) -> list[str]:
     """The options for what the machine starts from: a kernel, or what its firmware finds."""
     if hardware.stick:
-        drive = f"file={_escaped(hardware.stick)},format=raw,if=none,id=stick,readonly=on"
+        drive = f"file={escaped(hardware.stick)},format=raw,if=none,id=stick,readonly=on"
         device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"]
         return [*firmware.options(hardware.firmware), "-drive", drive, *device]
     if hardware.netboot:
-        folder, name = (_escaped(part) for part in hardware.netboot)
+        folder, name = (escaped(part) for part in hardware.netboot)
         network = f"user,id=boot,restrict=on,tftp={folder},bootfile={name}"
         # Without the card's own program, the one of the firmware for UEFI is used.
         rom = "" if hardware.firmware is Firmware.BIOS else ",romfile="
@@ -142,7 +142,7 @@ def _booted(hardware: Hardware, *, emulated: bool) -> list[str]:
 
 def _nic(number: str, cable: tuple[Path, Path], mac: str) -> list[str]:
     """The options for a NIC called nic, or nic2, and the cable in it."""
-    own, other = map(_escaped, cable)
+    own, other = map(escaped, cable)
     ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={other}"
     device = f"virtio-net-pci,id=nic{number},netdev=cable{number},mac={mac}"
     return ["-netdev", f"dgram,id=cable{number},{ends}", "-device", device]
@@ -151,11 +151,6 @@ def _nic(number: str, cable: tuple[Path, Path], mac: str) -> list[str]:
 def _second(mac: str) -> str:
     """The second NIC's MAC, made of the first one's."""
     return f"{mac[:-2]}{int(mac[-2:], 16) ^ 0x80:02x}"
-
-
-def _escaped(path: Path | str) -> str:
-    """A path as it stands among an option's values, where a comma ends one."""
-    return str(path).replace(",", ",,")
 
 
 def run_in_terminal(hardware: Hardware) -> int:

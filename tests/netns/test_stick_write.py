@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -24,6 +24,7 @@ __all__ = ["backing", "image", "loop", "part"]  # the fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 UNFINISHED = "the stick is not finished and boots nowhere; write it again"
+UNKNOWN = "the stick is not finished and may still boot what it had, or what was to be written"
 
 
 def test_written(loop: Path, backing: Path, image: Path) -> None:
@@ -149,6 +150,67 @@ def test_interrupted_after_sector_0(
     assert UNFINISHED in capsys.readouterr().err
 
 
+@pytest.fixture
+def lock(loop: Path) -> Iterator[Callable[[], None]]:
+    """Makes the device read-only, until the test's end."""
+
+    def locked() -> None:
+        call("blockdev", "--setro", loop)
+
+    yield locked
+    call("blockdev", "--setrw", loop)
+
+
+def test_it_never_could_be_written(
+    *,
+    loop: Path,
+    backing: Path,
+    image: Path,
+    lock: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill = write._fill
+
+    def locked(*args: Any) -> None:
+        lock()
+        fill(*args)
+
+    monkeypatch.setattr(write, "_fill", locked)
+    with pytest.raises(StiefelError, match=f"{loop} cannot be written"):
+        write.write(image, devices.look(loop))
+    assert f"{loop}: {UNKNOWN}" in capsys.readouterr().err
+    assert backing.read_bytes().startswith(OLD)
+
+
+@pytest.mark.parametrize(("after", "wanted"), [("_fill", UNFINISHED), ("_finish", UNKNOWN)])
+def test_interrupted_and_then_it_cannot_be_written(
+    *,
+    after: str,
+    wanted: str,
+    loop: Path,
+    backing: Path,
+    image: Path,
+    lock: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Sector 0 has been emptied when all else is there, and has been written at the end."""
+    work = getattr(write, after)
+
+    def interrupted(*args: Any) -> None:
+        work(*args)
+        lock()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, after, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write.write(image, devices.look(loop))
+    assert f"{loop}: {wanted}" in capsys.readouterr().err
+    boots = backing.read_bytes()[:512] == image.read_bytes()[:512]
+    assert boots == (after == "_finish")
+
+
 @in_own_mounts
 def test_a_device_that_fails(tmp_path: Path, image: Path) -> None:
     """Its memory is at its end."""
@@ -169,13 +231,15 @@ def test_a_device_that_fails(tmp_path: Path, image: Path) -> None:
 
 @pytest.mark.parametrize("work", ["writing", "verifying"])
 def test_pulled_out(
+    *,
     work: str,
     loop: Path,
     backing: Path,
     image: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It has no size any more, all of a sudden."""
+    """It has no size any more, all of a sudden; before that, sector 0 was emptied."""
 
     def pull_out() -> None:
         os.truncate(backing, 0)
@@ -185,6 +249,7 @@ def test_pulled_out(
     when(work, pull_out, monkeypatch)
     with pytest.raises(StiefelError, match=f"{loop} cannot be .*: it was pulled out, or it fails"):
         write.write(image, shown)
+    assert UNFINISHED in capsys.readouterr().err
 
 
 # Says when it has written or verified a MiB, and goes on when it is told to, which it never is.

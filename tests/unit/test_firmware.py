@@ -62,8 +62,8 @@ def test_uefi(folders: tuple[Path, Path]) -> None:
     options = firmware.options(Firmware.UEFI)
     assert options == [
         *("-machine", "q35"),
-        *("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/ovmf/60-plain.code"),
-        *("-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=/ovmf/60-plain.vars"),
+        *("-drive", "if=pflash,unit=0,readonly=on,format=raw,file=/ovmf/60-plain.code"),
+        *("-drive", "if=pflash,unit=1,snapshot=on,format=raw,file=/ovmf/60-plain.vars"),
     ]
 
 
@@ -98,6 +98,13 @@ def test_format(folders: tuple[Path, Path]) -> None:
     assert "format=qcow2" in firmware.options(Firmware.UEFI)[3]
 
 
+def test_commas(folders: tuple[Path, Path]) -> None:
+    """In a name, where they would end an option."""
+    text = descriptor("a,readonly=off")
+    (folders[0] / "55-q.json").write_text(text)
+    assert files(firmware.options(Firmware.UEFI))[0] == "/ovmf/a,,readonly=off.code"
+
+
 def test_administrator_replaces_and_hides(folders: tuple[Path, Path]) -> None:
     (folders[1] / "60-plain.json").write_text(descriptor("mine"))
     assert files(firmware.options(Firmware.UEFI))[0] == "/ovmf/mine.code"
@@ -114,7 +121,19 @@ def test_none(folders: tuple[Path, Path]) -> None:
         assert caught.value.hint == "install ovmf"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"interface-types": ["uefi"]}', "7"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "{}", '{"interface-types": ["uefi"]}', "7"),
+        descriptor("x").replace("features", "others"),
+        json.dumps(json.loads(descriptor("x")) | {"features": None}),
+        json.dumps(json.loads(descriptor("x")) | {"features": [[]]}),
+        descriptor("x").replace("nvram-template", "others"),
+        descriptor("x").replace('"format"', '"others"'),
+        descriptor("x", executable=None),
+        descriptor("x", executable={"filename": None, "format": "raw"}),
+    ],
+)
 def test_rubbish(folders: tuple[Path, Path], text: str) -> None:
     (folders[0] / "10-x.json").write_text(text)
     with pytest.raises(StiefelError, match=r"cannot understand .*10-x\.json"):

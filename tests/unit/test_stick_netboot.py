@@ -73,7 +73,9 @@ def test_replaced_as_a_whole(config: Config, tmp_path: Path) -> None:
     folder = tmp_path / "out/net"
     folder.mkdir(parents=True)  # an empty one will do
     make.netboot(folder, config)
-    (folder / "stiefelsystem/left-over").touch()
+    (folder / "stiefelsystem/a/initrd.img").chmod(0o400)
+    (folder / "EFI/BOOT/mmx64.efi").unlink()
+    (folder / "EFI/nothing in it").mkdir()
     one_stick.new_ramdisk(config.paths.cpio)
     make.netboot(folder, config)
     assert found(folder) == FILES
@@ -81,16 +83,48 @@ def test_replaced_as_a_whole(config: Config, tmp_path: Path) -> None:
     only(folder.parent, "net")
 
 
-@pytest.mark.parametrize("name", ["precious", "pxelinux.cfg/default"])
-def test_somebody_elses_folder_is_kept(config: Config, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("precious", "pxelinux.cfg/default", "EFI/Microsoft/bootmgfw.efi"),
+        *("EFI/BOOT/fbx64.efi", "grub/grub.cfg.mine", "stiefelsystem/mine/letter"),
+        *("stiefelsystem/b/vmlinuz", "stiefelsystem/a/key.cpio"),
+        "stiefelsystem/grub/i386-pc/mine.mod",
+    ],
+)
+def test_somebody_elses_file_is_kept(config: Config, tmp_path: Path, name: str) -> None:
     mixed, others = tmp_path / "mixed", tmp_path / "others"
     make.netboot(mixed, config)
     for folder in (mixed, others):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("mine")
-        with pytest.raises(StiefelError, match="not just what setup-client-usbdrive has made"):
+        before = found(folder)
+        with pytest.raises(StiefelError, match=f"{name} in it is not what .* writes") as caught:
             make.netboot(folder, config)
+        assert caught.value.hint == "name another folder; or remove it, if it may go"
         assert (folder / name).read_text() == "mine"
+        assert found(folder) == before
+        only(tmp_path, "home", "mixed", *(["others"] if folder == others else []))
+
+
+def test_a_folder_without_a_menu_is_kept(config: Config, tmp_path: Path) -> None:
+    """Boot loaders alone have these names on each EFI system partition."""
+    loader = tmp_path / "net/EFI/BOOT/BOOTX64.EFI"
+    loader.parent.mkdir(parents=True)
+    loader.write_text("mine")
+    with pytest.raises(StiefelError, match=r"EFI/BOOT/BOOTX64\.EFI in it is not"):
+        make.netboot(tmp_path / "net", config)
+    assert loader.read_text() == "mine"
+
+
+def test_links_in_it_are_kept(config: Config, tmp_path: Path) -> None:
+    """What they lead to is somebody's."""
+    (tmp_path / "elsewhere").mkdir()
+    make.netboot(tmp_path / "net", config)
+    (tmp_path / "net/EFI/mine").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StiefelError, match="EFI/mine in it is not"):
+        make.netboot(tmp_path / "net", config)
+    assert (tmp_path / "net/EFI/mine").is_symlink()
 
 
 def test_places_where_no_folder_can_be(config: Config, tmp_path: Path) -> None:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,17 +10,7 @@ import pytest
 from stiefelsystem.host import pack
 from tests import capabilities
 from tests.unit import one_stick
-
-PROGRAM = Path(__file__).resolve().parents[2] / "setup-client-usbdrive"
-SECONDS = 60.0
-# Runs the program in a process in which something is altered before.
-ALTERED = """
-import os, runpy, sys
-del sys.argv[0]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-{}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+from tests.unit.one_program import call, on_terminal
 
 
 @pytest.fixture
@@ -35,19 +19,6 @@ def home(tmp_path: Path) -> Path:
     one_stick.require_tools()
     one_stick.settings(tmp_path / "home")
     return tmp_path / "home"
-
-
-def call(*words: str | Path, altered: str = "") -> subprocess.CompletedProcess[str]:
-    python = ["-c", ALTERED.format(altered)] if altered else []
-    return subprocess.run(
-        [sys.executable, *python, PROGRAM, *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-        start_new_session=True,  # else it would ask on the terminal of whoever runs the tests
-    )
 
 
 @pytest.mark.parametrize(
@@ -111,32 +82,6 @@ def test_device_needs_root(home: Path) -> None:
     done = call(*words, altered="os.geteuid = lambda: 1000")
     assert done.returncode == 1
     assert "writing a device needs root" in done.stderr
-
-
-def on_terminal(argv: list[str | Path], answers: list[str]) -> tuple[int, str]:
-    """Run it on a terminal of its own, and answer each of its questions; what it shows."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, str(PROGRAM), *map(str, argv)])
-    shown, left = "", list(answers)
-    asked = 0
-    deadline = time.monotonic() + SECONDS
-    try:
-        while select.select([terminal], [], [], deadline - time.monotonic())[0]:
-            try:
-                data = os.read(terminal, 4096)
-            except OSError:  # EIO: it has ended
-                break
-            shown += data.decode()
-            if left and shown.count(": ", asked) and re.search(r"(stick|again): $", shown[asked:]):
-                asked = len(shown)
-                os.write(terminal, f"{left.pop(0)}\n".encode())
-        else:
-            os.kill(child, 9)
-    finally:
-        _, status = os.waitpid(child, 0)
-        os.close(terminal)
-    return os.waitstatus_to_exitcode(status), shown
 
 
 def test_passphrase(home: Path, tmp_path: Path) -> None:

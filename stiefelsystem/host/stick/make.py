@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -22,16 +22,23 @@ from stiefelsystem.host.stick.layout import MIB
 
 
 def stick(
-    path: Path, config: Config, *, update: bool, passphrase: str | None, force_fixed: bool
+    path: Path,
+    config: Config,
+    *,
+    update: bool,
+    passphrase: Callable[[], str] | None,
+    force_fixed: bool,
 ) -> None:
     """Write a stick, after showing what is on it and having its name typed; or update one.
 
-    Raises `StiefelError` for a device that must not be written, and for what fails.
+    `passphrase` asks for one, which is done only where the device may become a stick. Raises
+    `StiefelError` for a device that must not be written, and for what fails.
     """
-    with contents(config, passphrase=passphrase) as parts:
-        found = device.look(path)
-        least = compose.smallest(parts)
-        device.refuse(found, boot_disk=config.boot.disk, smallest=least, force_fixed=force_fixed)
+    found = device.look(path)
+    # Without the key, which is small enough to be covered by what is kept in reserve.
+    least = compose.smallest(without_key(config))
+    device.refuse(found, boot_disk=config.boot.disk, smallest=least, force_fixed=force_fixed)
+    with contents(config, passphrase=passphrase() if passphrase else None) as parts:
         _tell(parts)
         if update:
             for line in device.describe(found):
@@ -155,7 +162,6 @@ def _replace(file: Path, parts: Contents, config: Config) -> None:
 def _compose(image: Path, parts: Contents, config: Config, *, size: int) -> None:
     first = config.client_setup.first_sector
     with step("put the stick's contents together"):
-        image.touch(mode=0o600)
         compose.compose(image, parts, size=size, first=first)
 
 

@@ -10,10 +10,9 @@ from stiefelsystem import files
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import loaders, menu
 from stiefelsystem.host.stick.contents import Contents
-from stiefelsystem.host.stick.layout import FOLDER, MENU, NET_CONFIG, SET, SETS, in_set
+from stiefelsystem.host.stick.layout import MENU, NET_CONFIG, SET, SETS, in_set
 
-# The boot loaders' own folder, and those of the menu and of what leads to it.
-_TOP = {"EFI", FOLDER, NET_CONFIG.partition("/")[0]}
+_OTHER_FOLDER = "name another folder; or remove it, if it may go"
 
 
 def write(folder: Path, contents: Contents) -> None:
@@ -22,11 +21,8 @@ def write(folder: Path, contents: Contents) -> None:
     Raises `StiefelError` for a folder with anything else in it.
     """
     folder = folder.resolve()
-    if folder.exists() and not _is_ours(folder):
-        raise StiefelError(
-            f"{folder} is there already, and is not just what setup-client-usbdrive has made",
-            hint="name a folder that does not exist",
-        )
+    if folder.exists():
+        _refuse_other_folder(folder, contents)
     if not folder.parent.is_dir():
         raise StiefelError(f"cannot make {folder}: there is no folder {folder.parent}")
     unique = os.urandom(8).hex()
@@ -43,12 +39,28 @@ def write(folder: Path, contents: Contents) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder, and empty, or with nothing at its top but what is made here."""
+def _refuse_other_folder(folder: Path, contents: Contents) -> None:
+    """Every file in it has to be one that would be written now. Without a menu, none is ours: the
+    boot loaders' names are usual."""
     if not folder.is_dir():
-        return False
-    names = {path.name for path in folder.iterdir()}
-    return not names or (names == _TOP and (folder / MENU).exists())
+        raise StiefelError(f"{folder} is there already, and is no folder", hint=_OTHER_FOLDER)
+    ours = _names(contents) if (folder / MENU).is_file() else set()
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if name not in ours and (path.is_symlink() or not path.is_dir()):
+            raise StiefelError(
+                f"{folder} is there already, and {name} in it is not what setup-client-usbdrive"
+                " writes",
+                hint=_OTHER_FOLDER,
+            )
+
+
+def _names(contents: Contents) -> set[str]:
+    """All files of the folder, by `_lay_out`."""
+    net = contents.loaders / loaders.NET
+    of_loaders = {str(path.relative_to(net)) for path in net.rglob("*") if path.is_file()}
+    of_set = {in_set(SETS[0], file) for file in (*contents.files, SET)}
+    return of_loaders | of_set | {MENU, NET_CONFIG}
 
 
 def _lay_out(folder: Path, contents: Contents) -> None:

@@ -58,10 +58,14 @@ def write(image: Path, device: Device) -> None:
 
 
 class _Medium:
-    """The device, opened for us alone; offsets and sizes are multiples of a sector."""
+    """The device, opened for us alone; offsets and sizes are multiples of a sector.
+
+    `is_blank` says that sector 0 is known to be empty on it.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_blank = False
         # Pages of its own: what goes past the page cache must be aligned in memory.
         self._buffer = mmap.mmap(-1, _PIECE)
         try:
@@ -100,6 +104,12 @@ class _Medium:
                 done += count
         return self._buffer[:size]
 
+    def blank(self, size: int = _SECTOR) -> None:
+        """Zero its beginning, without which no firmware boots from it."""
+        self.write(0, bytes(size))
+        self.flush()
+        self.is_blank = True
+
     def flush(self) -> None:
         """Have everything on the medium, and forget what the kernel has read of it before."""
         with self._naming("flushed"):
@@ -132,17 +142,19 @@ class _Medium:
 
 @contextmanager
 def _unfinished(medium: _Medium) -> Iterator[None]:
-    """Whatever ends the block but success leaves a device that no firmware boots from."""
+    """Whatever ends the block but success leaves a device that no firmware boots from, or says
+    that it could not."""
     try:
         yield
     except BaseException:
         # It may have been interrupted just after sector 0.
         try:
             with suppress(StiefelError):
-                medium.write(0, bytes(_SECTOR))
-                medium.flush()
+                medium.blank()
         finally:  # somebody may type Ctrl-C again
-            warn(f"{medium.name}: the stick is not finished and boots nowhere; write it again")
+            other = "may still boot what it had, or what was to be written"
+            boots = "boots nowhere" if medium.is_blank else other
+            warn(f"{medium.name}: the stick is not finished and {boots}; write it again")
         raise
 
 
@@ -170,8 +182,7 @@ def _fill(source: int, medium: _Medium, end: int, size: int) -> None:
     So the last MiB, zeroed at the end, first gets what no other place has: before the data, which
     may overwrite it then.
     """
-    medium.write(0, bytes(min(_PIECE, size)))
-    medium.flush()
+    medium.blank(min(_PIECE, size))
     tail = max(end, size - _TAIL)
     mark = os.urandom(size - tail)
     medium.write(tail, mark)
@@ -193,6 +204,7 @@ def _fill(source: int, medium: _Medium, end: int, size: int) -> None:
 def _finish(source: int, medium: _Medium) -> None:
     """Sector 0: from now on, it boots."""
     first = _sectors(source, 0, _SECTOR)
+    medium.is_blank = False
     medium.write(0, first)
     medium.flush()
     _compare(medium, 0, first)
