@@ -6,6 +6,7 @@ What makes initrds stands in: a script that puts the files of the family's hook 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,16 @@ from stiefelsystem import config, keys
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import consent
-from stiefelsystem.host.preflight import distribution
+from stiefelsystem.host.preflight import boot, distribution
 from stiefelsystem.host.server_os import plan
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles
 from stiefelsystem.host.setup.undo import undo
 from stiefelsystem.host.tree import SOURCE
+from stiefelsystem.laptop import presets, served
+from tests import capabilities
+from tests.unit.preflight_tree import levels, put, texts
 from tests.unit.setup_tree import snapshot
 
 FAMILIES = {
@@ -208,17 +212,71 @@ def test_what_another_version_had_goes(system: System) -> None:
     assert snapshot(system.tree, times=False) == before
 
 
-def test_a_link_in_the_place_of_a_file_of_ours(system: System) -> None:
+OURS = (
+    "usr/local/bin/stiefel-autokexec",
+    "usr/local/lib/stiefelsystem/stiefel-autokexec",
+    "etc/stiefelsystem/config.yaml",
+    "etc/stiefelsystem/autokexec-key",
+    "etc/stiefelsystem/ramdisk.key.cpio",
+)
+SOMEBODY = 1000
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_link_in_the_place_of_a_file_of_ours(
+    tmp_path: Path, settings: tuple[Config, str], name: str
+) -> None:
     """It may lead to a program of the system, which is not to be overwritten."""
+    system = System(tmp_path / "tree", "dracut", settings)
     theirs = system.tree / "usr/bin/theirs"
     theirs.parent.mkdir()
     theirs.write_text("theirs\n")
-    link = system.tree / "usr/local/bin/stiefel-autokexec"
+    link = system.tree / name
     link.parent.mkdir(parents=True)
     link.symlink_to("/usr/bin/theirs")
     with pytest.raises(StiefelError, match="it is a link to /usr/bin/theirs"):
         system.set_up()
     assert theirs.read_text() == "theirs\n"
+
+
+def test_what_root_runs_and_trusts_belongs_to_root(system: System) -> None:
+    """Whoever left such files there, with an ACL even, could put programs of theirs into them."""
+    capabilities.require_root()
+    for name in OURS:
+        (system.tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (system.tree / name).write_text("theirs\n")
+        os.chown(system.tree / name, SOMEBODY, SOMEBODY)
+    before = snapshot(system.tree, times=False)
+    assert system.set_up()
+    ours = {
+        file.path for step in system.plan() if isinstance(step, WriteFiles) for file in step.files
+    }
+    boot = {path for path in ours if path.startswith("/boot/")}
+    for path in ours - boot:
+        assert (system.tree / path.lstrip("/")).stat().st_uid == 0, path
+    assert system.take_back()
+    assert snapshot(system.tree, times=False) == before
+
+
+@pytest.mark.parametrize("name", ["etc/stiefelsystem", "usr/local/lib/stiefelsystem/stiefelsystem"])
+def test_a_folder_of_ours_is_somebodys(
+    tmp_path: Path, settings: tuple[Config, str], name: str
+) -> None:
+    """They could put other files into the place of ours."""
+    capabilities.require_root()
+    system = System(tmp_path / "tree", "dracut", settings)
+    folder = system.tree / name
+    folder.mkdir(parents=True)
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    before = snapshot(system.tree)
+    with pytest.raises(
+        StiefelError, match=f"folder /{name} belongs to the user {SOMEBODY}"
+    ) as told:
+        system.set_up()
+    assert told.value.hint.endswith(f"chown 0:0 /{name}")
+    assert snapshot(system.tree) == before
+    os.chown(folder, 0, 0)
+    assert system.set_up()
 
 
 def test_without_an_initrd_nothing_waits_for_a_desktop(
@@ -250,6 +308,87 @@ def test_own_images_on_arch(tmp_path: Path, settings: tuple[Config, str]) -> Non
     assert text == (SOURCE / "nbd-hook/mkinitcpio/own-images.conf").read_text()
 
 
+def arch(tree: Path, settings: tuple[Config, str], *kernels: str) -> System:
+    """With mkinitcpio, the kernels, and a preset for each."""
+    text = settings[1].replace("system-debian", "system-arch")
+    system = System(tree, "mkinitcpio", (config.parse(text, name="test"), text))
+    (tree / "etc/mkinitcpio.d").mkdir()
+    for name in kernels:
+        install(system, name)
+    return system
+
+
+def install(system: System, name: str) -> None:
+    (system.tree / "boot" / name).touch()
+    preset = system.tree / f"etc/mkinitcpio.d/{name}.preset"
+    preset.write_text(f'ALL_kver="/boot/{name}"\n')
+
+
+def test_an_image_that_was_removed_is_made_again(
+    tmp_path: Path, settings: tuple[Config, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    system = arch(tmp_path / "tree", settings, "vmlinuz-linux")
+    assert system.set_up()
+    system.initrd.unlink()
+    capfd.readouterr()
+    assert "which will be made" in texts(boot.look(system.root, system.config))
+    assert system.set_up()
+    shown = capfd.readouterr().err
+    assert "initrd: make the image for desktops" in shown
+    assert "hook:" not in shown
+    assert system.initrd.exists()
+    assert system.set_up()
+    assert "nothing to do" in capfd.readouterr().err
+
+
+LTS = """\
+menuentry 'Arch' {
+	linux /boot/vmlinuz-linux-lts root=UUID=r-r ro
+	initrd /boot/initramfs-linux-lts.img
+}
+"""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_another_kernel_than_before(
+    tmp_path: Path, settings: tuple[Config, str], gone: bool
+) -> None:
+    """What the preset names is not the boot loader's default any more, or gone even: the next run
+    makes the image for the other, and its preflight must let it."""
+    system = arch(tmp_path / "tree", settings, "vmlinuz-linux")
+    assert system.set_up()
+    assert "obstacle" not in levels(boot.look(system.root, system.config))
+    install(system, "vmlinuz-linux-lts")
+    if gone:
+        (system.tree / "boot/vmlinuz-linux").unlink()
+        (system.tree / "etc/mkinitcpio.d/vmlinuz-linux.preset").unlink()
+    else:
+        put(system.tree, {"boot/grub/grub.cfg": LTS, "boot/initramfs-linux-lts.img": ""})
+    found = boot.look(system.root, system.config)
+    assert "obstacle" not in levels(found)
+    assert "ok kernel: /boot/vmlinuz-linux-lts " in texts(found)
+    assert "which will be made for that kernel" in texts(found)
+    assert "stiefelsystem.preset is for /boot/vmlinuz-linux [" in texts(found)
+    assert system.set_up()
+    assert served.find(system.config, system.tree).kernel.endswith("vmlinuz-linux-lts")
+    assert "which will be made" not in texts(boot.look(system.root, system.config))
+
+
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_a_preset_of_ours_runs_nothing_of_the_users(
+    tmp_path: Path, settings: tuple[Config, str], quote: str
+) -> None:
+    """mkinitcpio sources it, as root."""
+    system = arch(tmp_path / "tree", settings)
+    evil = f"ALL_kver={quote}/boot/vm';echo INJECTED;'linuz{quote}\n"
+    (system.tree / "etc/mkinitcpio.d/linux.preset").write_text(evil)
+    (hook,) = (step for step in system.plan() if step.id == "hook")
+    assert isinstance(hook, WriteFiles)
+    (preset,) = (file.read() for file in hook.files if file.path == presets.OURS)
+    done = subprocess.run(["bash", "-e"], input=preset, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
 OPENRC = """\
 #!/bin/sh
 link=$(dirname "$0")/../etc/runlevels/default/stiefel-autokexec
@@ -265,7 +404,8 @@ def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:
     system = System(tmp_path / "tree", "dracut", settings)
     for name in ("sbin", "etc/runlevels/default", "etc/init.d"):
         (system.tree / name).mkdir(parents=True)
-    (system.tree / "sbin/openrc").touch()
+    for name in ("openrc", "init"):
+        (system.tree / "sbin" / name).touch()
     system.command("rc-update", text=OPENRC)
     before = snapshot(system.tree, times=False)
     assert system.set_up()
@@ -275,6 +415,20 @@ def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:
     assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
     assert system.take_back()
     assert snapshot(system.tree, times=False) == before
+
+
+@pytest.mark.parametrize("init", ["/usr/lib/systemd/systemd", "/usr/bin/env"])
+def test_openrc_that_is_not_the_init(
+    tmp_path: Path, settings: tuple[Config, str], init: str
+) -> None:
+    """It is installed beside systemd; or a link leads to what only the machine that looks has."""
+    system = System(tmp_path / "tree", "dracut", settings)
+    put(system.tree, {"usr/lib/systemd/systemd": "", "usr/sbin/openrc": ""})
+    (system.tree / "sbin").symlink_to("usr/sbin")
+    (system.tree / "sbin/init").symlink_to(init)
+    assert system.set_up()
+    assert (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
+    assert not (system.tree / "etc/init.d").exists()
 
 
 def edited(system: System, name: str, change: Callable[[str], str]) -> None:

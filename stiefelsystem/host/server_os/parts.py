@@ -53,19 +53,19 @@ def programs() -> WriteFiles:
 def settings(config: Config, text: str) -> list[Step]:
     """config.yaml, and what autokexec needs of the key."""
     subkey = keys.subkey(keys.load(config.paths.key), keys.AUTOKEXEC)
-    image = pack.secrets_of(config.paths.cpio)
+    secrets = {"autokexec-key": subkey, "ramdisk.key.cpio": pack.secrets_of(config.paths.cpio)}
     password = config.initrd.password is not None
     config_file = File(
-        path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password
+        path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password, ours=True
     )
     return [
         WriteFiles(id="settings", purpose="your config.yaml, for autokexec", files=(config_file,)),
         WriteFiles(
             id="keys",
             purpose="a subkey by which it knows your desktops, and the key for the ramdisk",
-            files=(
-                File(path=f"{ETC}/autokexec-key", content=subkey, mode=0o600, secret=True),
-                File(path=f"{ETC}/ramdisk.key.cpio", content=image, mode=0o600, secret=True),
+            files=tuple(
+                File(path=f"{ETC}/{name}", content=content, mode=0o600, secret=True, ours=True)
+                for name, content in secrets.items()
             ),
         ),
     ]
@@ -110,6 +110,6 @@ def generator() -> WriteFiles:
     target = "/usr/local/lib/systemd/system-generators/stiefelsystem"
     return WriteFiles(
         id="generator",
-        purpose="no sleep, no watchdogs, no swap on the disk while it is at the end of a cable",
+        purpose="no sleep, no watchdogs, and nothing in the keeper's place while it is stiefeled",
         files=(copy("nbd-hook/systemd-generator", target, mode=0o755),),
     )
