@@ -267,7 +267,7 @@ def mounted(tree: Path) -> Iterator[Callable[[str], None]]:
         ("boot", ""),
         ("usr/local", "mkinitcpio"),
         ("etc", "dracut"),
-        ("usr", "dracut"),
+        ("usr/lib", "dracut"),
         ("elsewhere", ""),
         ("boot/efi", "dracut"),
     ],

@@ -140,8 +140,8 @@ def _distribution(root: Root, system: Distribution) -> Iterable[Finding]:
 
 
 def _is_ostree(root: Root) -> bool:
-    """ostree's marks: of a system that runs, and of its tree. A deployment that is mounted alone has
-    the link /ostree to nowhere."""
+    """By ostree's marks: of a system that runs, and of its tree. In a deployment that is mounted
+    alone, the link /ostree leads to nowhere."""
     if tree.real(root, "/run/ostree-booted").exists() or root.place("/ostree").is_symlink():
         return True
     return tree.real(root, "/ostree/repo").is_dir()

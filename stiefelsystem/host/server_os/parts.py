@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stiefelsystem import keys
 from stiefelsystem.config import Config
 from stiefelsystem.host import pack
@@ -53,7 +55,7 @@ def programs() -> WriteFiles:
 def settings(config: Config, text: str) -> list[Step]:
     """config.yaml, and what autokexec needs of the key."""
     subkey = keys.subkey(keys.load(config.paths.key), keys.AUTOKEXEC)
-    secrets = {"autokexec-key": subkey, "ramdisk.key.cpio": pack.secrets_of(config.paths.cpio)}
+    image = pack.secrets_of(config.paths.cpio)
     password = config.initrd.password is not None
     config_file = File(
         path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password, ours=True
@@ -63,12 +65,13 @@ def settings(config: Config, text: str) -> list[Step]:
         WriteFiles(
             id="keys",
             purpose="a subkey by which it knows your desktops, and the key for the ramdisk",
-            files=tuple(
-                File(path=f"{ETC}/{name}", content=content, mode=0o600, secret=True, ours=True)
-                for name, content in secrets.items()
-            ),
+            files=(_secret("autokexec-key", subkey), _secret("ramdisk.key.cpio", image)),
         ),
     ]
+
+
+def _secret(name: str, content: bytes | Path) -> File:
+    return File(path=f"{ETC}/{name}", content=content, mode=0o600, secret=True, ours=True)
 
 
 def ramdisk(config: Config) -> WriteFiles:

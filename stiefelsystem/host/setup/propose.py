@@ -90,7 +90,8 @@ def propose(
         case MakeFolder():
             found.make_folder(step)
         case Command():
-            return Proposal(step, command=step.argv if _is_needed(step, root, record, changing) else ())
+            needed = _is_needed(step, root, record, changing)
+            return Proposal(step, command=step.argv if needed else ())
         case Packages():
             return _packages(step)
     return Proposal(step, tuple(found.changes.values()), notes=tuple(found.notes))
