@@ -31,11 +31,14 @@ from stiefelsystem.host.setup.steps import (
     WriteFiles,
 )
 from stiefelsystem.host.setup.undo import undo
+from tests.unit.standin_commands import AWAITED
 
 RECORD = record.FOLDER_NAME.lstrip("/")
 LONG_AGO = 1_000_000_000_123_456_789
 KEY = bytes(range(32))
 INITRD = "boot/initrd"
+# A command's line in sh, which takes some time after it has interrupted us.
+INTERRUPT = f"{AWAITED}; kill -INT $PPID; sleep 1"
 
 
 @pytest.fixture

@@ -117,8 +117,8 @@ def test_command_that_kills_us(tree: Path) -> None:
 
 def test_interrupted_command_has_time_to_end(tree: Path) -> None:
     """As half a package is worse than none. Then it is run again: who knows what it has done?"""
-    interrupt = "test -e etc/made || { kill -INT $PPID; sleep 1; }; echo whole >>etc/made"
-    plan = [Command(id="a", purpose="why", argv=("sh", "-c", interrupt)), write("b", "/etc/b")]
+    line = f"test -e etc/made || {{ {system.INTERRUPT}; }}; echo whole >>etc/made"
+    plan = [Command(id="a", purpose="why", argv=("sh", "-c", line)), write("b", "/etc/b")]
     root = system.direct_root_of(tree)
     with pytest.raises(KeyboardInterrupt):
         execute(plan, root=root, yes=True)

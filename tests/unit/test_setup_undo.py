@@ -302,7 +302,7 @@ def test_what_has_come_to_be_at_work_is_not_disturbed(tree: Path) -> None:
 
 
 def test_interrupted_command_has_time_to_end(tree: Path) -> None:
-    line = "kill -INT $PPID; sleep 1; rm etc/made"
+    line = f"{system.INTERRUPT}; rm etc/made"
     step = Command(id="a", purpose="why", argv=("touch", "etc/made"), take_back=("sh", "-c", line))
     root = system.direct_root_of(tree)
     assert execute([step], root=root, yes=True)
