@@ -7,12 +7,13 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from stiefelsystem.console import StiefelError
+from stiefelsystem.console import StiefelError, say
 
 # What a program inherits from the caller's environment: nothing that changes what it does, but
 # for the way to the network, which some sites have only through a proxy.
@@ -35,35 +36,44 @@ def run(
     timeout: float | None = None,
     log: IO[str] | None = None,
     pass_fds: Sequence[int] = (),
+    let_end: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and return its status and output.
 
     `text` goes to its standard input, which is else empty. With `log`, output goes there instead
-    of into the result. `timeout` is in seconds. Raises `StiefelError` when the program is missing,
-    runs out of time, or (with `check`) fails.
+    of into the result. `timeout` is in seconds. An interruption kills the program; with `let_end`,
+    only a second one does, and the first waits for its end. Raises `StiefelError` when the program
+    is missing, runs out of time, or (with `check`) fails.
     """
     command = [str(word) for word in argv]
-    try:
-        done = subprocess.run(
-            command,
-            env=environment(env),
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
-            stdout=log or subprocess.PIPE,
-            stderr=log or subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            pass_fds=pass_fds,
-            check=False,
-        )
-    except OSError as error:
-        raise _not_started(command[0], error) from error
-    except subprocess.TimeoutExpired as error:
-        raise StiefelError(f"{shlex.join(command)} did not end within {timeout:g} s") from error
-    if check and done.returncode != 0:
-        raise failed(command, done.returncode, "" if log else done.stderr or done.stdout)
-    return done
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with ExitStack() as stack:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment(env),
+                stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+                stdout=log or subprocess.PIPE,
+                stderr=log or subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=pass_fds,
+            )
+        except OSError as error:
+            raise _not_started(command[0], error) from error
+        stack.enter_context(process)
+        stack.callback(_end, process)
+        try:
+            out, errors = process.communicate(text, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise StiefelError(f"{shlex.join(command)} did not end within {timeout:g} s") from error
+        except (KeyboardInterrupt, SystemExit):
+            if let_end:
+                _let_end(process, command, deadline)
+            raise
+    if check and process.returncode != 0:
+        raise failed(command, process.returncode, "" if log else errors or out)
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
 
 @contextmanager
@@ -95,7 +105,21 @@ def pipe_into(argv: Sequence[str | Path], out: IO[bytes]) -> Iterator[IO[bytes]]
             raise StiefelError(f"{shlex.join(command)} ended before it had read everything")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _let_end(
+    process: subprocess.Popen[str], command: Sequence[str], deadline: float | None
+) -> None:
+    """Wait for a program that we were interrupted in, unless it takes too long.
+
+    It gets no signal from us. Ctrl-C, and the end of a terminal, reach it as they reach us; and
+    SIGTERM would end apt-get but not let it finish, with its dpkg in the midst of a package.
+    """
+    with suppress(OSError):  # the terminal may be gone
+        say(f"waiting for {shlex.join(command)} to end; Ctrl-C now kills it, half-way")
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=deadline and max(0.0, deadline - time.monotonic()))
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()

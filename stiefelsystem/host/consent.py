@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import termios
 from collections.abc import Sequence
+from contextlib import suppress
 
 from stiefelsystem.console import say
 
@@ -16,11 +18,13 @@ def can_ask() -> bool:
 def choose(question: str, choices: Sequence[str]) -> str:
     """One of `choices`, whose first letters differ; asks until there is an answer.
 
-    The last one is the answer of who types Ctrl-C or ends the input.
+    What was typed before a question is no answer to it. The last one is the answer of who types
+    Ctrl-C or ends the input.
     """
     shown = ", ".join(f"[{choice[0]}]{choice[1:]}" for choice in choices)
     while True:
         try:
+            _forget_typed()
             print(f"{question} {shown}: ", end="", file=sys.stderr, flush=True)
             answer = sys.stdin.readline()
         except KeyboardInterrupt:
@@ -31,6 +35,12 @@ def choose(question: str, choices: Sequence[str]) -> str:
         for choice in choices:
             if answer.strip().lower() in (choice, choice[0]):
                 return choice
+
+
+def _forget_typed() -> None:
+    if can_ask():
+        with suppress(termios.error):  # hung up just now
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def ask(what: str, *, assume_yes: bool) -> bool:

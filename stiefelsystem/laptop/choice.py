@@ -103,7 +103,7 @@ def _by_preset(settings: Config, tree: Tree, entry: Entry | StiefelError) -> Cho
             notes=_other_kernel(tree, entry, files[0]),
         )
     text = tree.text(_PRESET)
-    kernel = presets.value(text, "stiefel_kver") or presets.value(text, "ALL_kver")
+    kernel = presets.kernel_of_ours(text)
     image = presets.value(text, "stiefel_image")
     if not (kernel.startswith("/") and image.startswith("/")):
         raise misunderstood(str(_PRESET), "the paths of kernel and image are not plainly told")
@@ -111,7 +111,7 @@ def _by_preset(settings: Config, tree: Tree, entry: Entry | StiefelError) -> Cho
         if not tree.is_file(Path(name)):
             raise StiefelError(
                 f"{_PRESET} names {name}, which is not there",
-                hint="make the image by mkinitcpio -p stiefelsystem, or mount /boot",
+                hint="mount /boot; or run setup-server-os again, which makes the image anew",
             )
     return _exactly(
         tree,

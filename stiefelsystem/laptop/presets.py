@@ -10,9 +10,10 @@ from stiefelsystem.console import StiefelError
 
 FOLDER = "/etc/mkinitcpio.d"
 OURS = f"{FOLDER}/stiefelsystem.preset"
-# mkinitcpio(8) sources a preset by bash. Plain words that are assigned are read, and nothing else.
+# mkinitcpio(8) sources a preset by bash. Plain words that are assigned are read, and nothing else;
+# none has a ' in it, so that it can stand between two of them in a preset of ours.
 _ASSIGNMENT = (
-    r"""^[ \t]*{name}=("([^"$`\\\n]*)"|'([^'\n]*)'|([^\s"'$`\\;&|<>()]*))[ \t]*(?:#.*)?$"""
+    r"""^[ \t]*{name}=("([^"'$`\\\n]*)"|'([^'\n]*)'|([^\s"'$`\\;&|<>()]*))[ \t]*(?:#.*)?$"""
 )
 
 
@@ -20,6 +21,11 @@ def value(text: str, name: str) -> str:
     """What a preset assigns to `name` at last; empty if that is nothing, or no plain word."""
     found = re.findall(_ASSIGNMENT.format(name=re.escape(name)), text, re.MULTILINE)
     return "".join(found[-1][1:]) if found else ""
+
+
+def kernel_of_ours(text: str) -> str:
+    """The kernel that our own preset, of this text, is for; empty if that is not plainly told."""
+    return value(text, "stiefel_kver") or value(text, "ALL_kver")
 
 
 def kernels(root: Path) -> list[str]:

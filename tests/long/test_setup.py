@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem.config import Config
+from tests.unit.one_system import FAMILIES, System, settings
 from tests.unit.setup_tree import dying, living, snapshot
-from tests.unit.test_server_os import FAMILIES, System, settings
 
 __all__ = ["settings"]  # the fixture
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
 import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -30,11 +31,14 @@ from stiefelsystem.host.setup.steps import (
     WriteFiles,
 )
 from stiefelsystem.host.setup.undo import undo
+from tests.unit.standin_commands import AWAITED
 
 RECORD = record.FOLDER_NAME.lstrip("/")
 LONG_AGO = 1_000_000_000_123_456_789
 KEY = bytes(range(32))
 INITRD = "boot/initrd"
+# A command's line in sh, which takes some time after it has interrupted us.
+INTERRUPT = f"{AWAITED}; kill -INT $PPID; sleep 1"
 
 
 @pytest.fixture
@@ -48,17 +52,38 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
 
+class Terminal:
+    """A terminal at which somebody types the next line whenever they are asked, and not before."""
+
+    def __init__(self, keyboard: int, terminal: TextIO) -> None:
+        self._keyboard = keyboard
+        self._terminal = terminal
+        self.isatty = terminal.isatty
+        self.fileno = terminal.fileno
+        self.lines: list[bytes] = []
+
+    def type_ahead(self, line: bytes) -> None:
+        """Type it now; it has arrived when this returns."""
+        os.write(self._keyboard, line)
+        assert select.select([self], [], [], 10.0)[0]
+
+    def readline(self) -> str:
+        os.write(self._keyboard, self.lines.pop(0))
+        return self._terminal.readline()
+
+
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Types on a terminal that is there from then on."""
+    """The answers that are given on a terminal, which is there from then on."""
     ours, theirs = os.openpty()
+    with open(theirs) as file:
+        terminal = Terminal(ours, file)
 
-    def type_on_it(keys: str) -> None:
-        monkeypatch.setattr(sys, "stdin", terminal)
-        os.write(ours, keys.encode())
+        def answers(keys: str) -> None:
+            monkeypatch.setattr(sys, "stdin", terminal)
+            terminal.lines = keys.encode().splitlines(keepends=True)
 
-    with open(theirs) as terminal:
-        yield type_on_it
+        yield answers
     os.close(ours)
 
 
@@ -96,6 +121,11 @@ def make_initrd(tree: Path) -> None:
 def root_of(tree: Path) -> Root:
     """The tree as a root: commands run in its folder, as they would in a chroot."""
     return Root(tree, enter=lambda argv: ["sh", "-c", 'cd "$1"; shift; "$@"', "sh", tree, *argv])
+
+
+def direct_root_of(tree: Path) -> Root:
+    """The same, but a command's parent is this process."""
+    return Root(tree, enter=lambda argv: ["env", f"--chdir={tree}", *argv])
 
 
 def plan(root: Root, *, version: str = "1") -> list[Step]:

@@ -8,6 +8,9 @@ import pytest
 
 from stiefelsystem import run
 
+# A line in sh that ends once its parent sleeps: while it starts a program, it does not.
+AWAITED = "until grep -q '^State:.S' /proc/$PPID/status; do :; done"
+
 
 class Commands:
     """Stand-ins; each notes its arguments, and its input, before it does what it is told."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,7 @@ from stiefelsystem.host.preflight.finding import Finding
 from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Command
+from tests import capabilities
 from tests.unit.preflight_tree import levels, put, settings, texts
 
 GRUB = """\
@@ -108,6 +112,8 @@ def test_arch_with_kernel_install(tree: Path) -> None:
 
 def test_arch_after_the_setup(tree: Path) -> None:
     put(tree, {"boot/vmlinuz-linux": "", "boot/initramfs-stiefel.img": "image"})
+    preset = "ALL_kver='/boot/vmlinuz-linux'\nstiefel_image='/boot/initramfs-stiefel.img'\n"
+    put(tree, {"etc/mkinitcpio.d/stiefelsystem.preset": preset})
     assert "ok initrd: /boot/initramfs-stiefel.img [" in texts(boot.look(Root(tree), arch()))
 
 
@@ -124,7 +130,7 @@ def built(tmp_path: Path) -> Config:
 
 def free(monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
     """A filesystem with so much room."""
-    status = SimpleNamespace(f_bavail=mebibytes << 8, f_frsize=1 << 12)
+    status = SimpleNamespace(f_bavail=mebibytes << 8, f_frsize=1 << 12, f_flag=0)
     monkeypatch.setattr(os, "statvfs", lambda folder: status)
 
 
@@ -235,3 +241,59 @@ def test_room_for_the_image_of_mkinitcpio(
 
 def test_real_room(tree: Path, built: Config) -> None:
     assert levels(look(tree, built, "dracut")) == ["ok"]
+
+
+@pytest.fixture
+def mounted(tree: Path) -> Iterator[Callable[[str], None]]:
+    """Makes folders of the tree filesystems of their own, which are read-only."""
+    capabilities.require_root()
+    points = []
+
+    def mount(folder: str) -> None:
+        (tree / folder).mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", "ro", "none", tree / folder]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        capabilities.require(done.returncode == 0, f"cannot mount: {done.stderr}")
+        points.append(tree / folder)
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "generator"),
+    [
+        ("boot", ""),
+        ("usr/local", "mkinitcpio"),
+        ("etc", "dracut"),
+        ("usr/lib", "dracut"),
+        ("elsewhere", ""),
+        ("boot/efi", "dracut"),
+    ],
+)
+def test_what_is_mounted_read_only(
+    tree: Path,
+    built: Config,
+    mounted: Callable[[str], None],
+    folder: str,
+    generator: str,
+) -> None:
+    """It is known before the first question, not by the failure of what is in the middle."""
+    mounted(folder)
+    setup = replace(built.server_setup, stiefelsystem_initrd=Path("/elsewhere/folder/initrd"))
+    _, *found = look(tree, replace(built, server_setup=setup), generator)
+    if folder == "boot/efi":
+        assert found == [], "no initrd is there"
+        return
+    (finding,) = found
+    assert finding.level == "obstacle"
+    assert f"/{folder}" in finding.text
+    assert "read-only" in finding.text
+
+
+def test_what_nothing_is_written_to_may_be_read_only(
+    tree: Path, built: Config, mounted: Callable[[str], None]
+) -> None:
+    mounted("usr/lib")
+    assert levels(look(tree, built, "initramfs-tools")) == ["ok"]

@@ -100,6 +100,24 @@ Version: 2~rc1
     assert not distribution.is_installed(root, "debian", "dracut")
 
 
+@pytest.mark.parametrize(
+    ("state", "there"),
+    [
+        *((state, True) for state in ("installed", "half-installed", "half-configured")),
+        *((state, True) for state in ("unpacked", "triggers-awaited", "triggers-pending")),
+        *((state, False) for state in ("config-files", "not-installed")),
+    ],
+)
+def test_what_dpkg_was_interrupted_in_is_there(tmp_path: Path, state: str, there: bool) -> None:
+    """Though only one state is that of an installed package: dpkg(1)."""
+    status = f"Package: kexec-tools\nStatus: install ok {state}\n"
+    put(tmp_path, {"var/lib/dpkg/status": status})
+    root = Root(tmp_path)
+    assert distribution.is_there(root, "debian", "kexec-tools") == there
+    assert not distribution.is_there(root, "debian", "other")
+    assert distribution.is_installed(root, "debian", "kexec-tools") == (state == "installed")
+
+
 def test_pacman(tmp_path: Path) -> None:
     folders = ["kexec-tools-1:2.0.31-1", "python-yaml-6.0.2-3", "mkinitcpio-busybox-1.36.1-1"]
     put(tmp_path, {f"var/lib/pacman/local/{name}/desc": "" for name in folders})
@@ -109,6 +127,8 @@ def test_pacman(tmp_path: Path) -> None:
     assert distribution.is_installed(root, "arch", "python-yaml")
     assert not distribution.is_installed(root, "arch", "mkinitcpio")
     assert not distribution.is_installed(root, "arch", "python")
+    assert distribution.is_there(root, "arch", "python-yaml")
+    assert not distribution.is_there(root, "arch", "python")
 
 
 def test_portage(tmp_path: Path) -> None:

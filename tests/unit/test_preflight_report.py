@@ -175,6 +175,17 @@ def test_what_cannot_be_read() -> None:
     assert "ok ramdisk" in said
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_an_image_for_usr_in_a_mounted_tree(tree: Path, config: Config, link: bool) -> None:
+    """/run is another machine's; a deployment that is mounted alone has a link to nowhere."""
+    if link:
+        (tree / "ostree").symlink_to("sysroot/ostree")
+    else:
+        (tree / "ostree/repo").mkdir(parents=True)
+    said = texts(report.look(Root(tree), config).findings)
+    assert "obstacle distribution: its /usr is an image (ostree)" in said
+
+
 def test_shown(capsys: pytest.CaptureFixture[str]) -> None:
     findings = (
         Finding("disk", "is there"),

@@ -21,6 +21,8 @@ from stiefelsystem.laptop import presets
         ("ALL_kver=$(uname -r)\n", ""),
         ('MY_ALL_kver="/boot/other"\n', ""),
         ("ALL_kver=\n", ""),
+        # It would end the quotes of our own preset.
+        ("ALL_kver=\"/boot/vm';reboot;'linuz\"\n", ""),
         ("", ""),
     ],
 )

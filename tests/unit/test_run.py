@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +19,8 @@ import pytest
 
 from stiefelsystem.console import StiefelError
 from stiefelsystem.run import environment, pipe_into, run
+from tests.builds import REPO
+from tests.unit.standin_commands import AWAITED
 
 
 def script(folder: Path, text: str, mode: int = 0o755) -> Path:
@@ -257,3 +266,110 @@ def test_filter_that_says_odd_bytes(out: IO[bytes]) -> None:
     with pytest.raises(StiefelError) as caught, pipe_into(command, out):
         pass
     assert str(caught.value).endswith("failed with status 1: a\ufffdb")
+
+
+# A program that runs another one, in a folder with the pipes `started` and `go`.
+RUNS = """
+import sys
+from stiefelsystem.console import run_main
+from stiefelsystem.run import run
+argv = ["sh", "-c", sys.argv[1]]
+run_main(lambda: run(argv, timeout=60, log=sys.stderr, let_end=True).returncode)
+"""
+# It ends in its own time, whether Ctrl-C reaches it, too, or nothing does.
+CLEANS_UP = f"""
+trap 'kill $!; read x <go; echo >made; exit 1' INT
+{AWAITED}
+sleep 30 &
+echo >started
+wait
+"""
+GOES_ON = f"{AWAITED}; echo >started; read x <go; echo >made"
+
+
+@contextmanager
+def interrupted(folder: Path, line: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process, alone with its program in their group, and `go`; the program has begun."""
+    for name in ("started", "go"):
+        os.mkfifo(folder / name)
+    python = [sys.executable, "-c", RUNS, line]
+    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    go = os.open(folder / "go", os.O_RDWR)  # else a write would wait for a reader
+    with subprocess.Popen(
+        python, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        watchdog = threading.Timer(30, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            (folder / "started").read_text()
+            yield process, go
+            process.wait(60)
+        finally:
+            watchdog.cancel()
+            os.close(go)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "status"),
+    [
+        (CLEANS_UP, signal.SIGINT, 130),
+        (GOES_ON, signal.SIGTERM, 143),
+        (GOES_ON, signal.SIGHUP, 129),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+)
+def test_interruption_that_lets_a_program_end(
+    tmp_path: Path, line: str, number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C is for the whole group, kill(1) for one process."""
+    with interrupted(tmp_path, line) as (process, go):
+        assert process.stderr is not None
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        said = process.stderr.readline()
+        assert said.startswith("waiting for sh -c ")
+        assert said.endswith(" to end; Ctrl-C now kills it, half-way\n")
+        os.write(go, b"\n")
+    assert process.returncode == status
+    assert (tmp_path / "made").exists()
+
+
+def test_terminal_that_is_gone_lets_a_program_end(tmp_path: Path) -> None:
+    with interrupted(tmp_path, GOES_ON) as (process, go):
+        assert process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGHUP)
+        status = Path(f"/proc/{process.pid}/status")
+        # Until its handler has run: from then on, it ignores SIGHUP, which is the lowest bit.
+        while not re.search(r"^SigIgn:.*[13579bdf]$", status.read_text(), re.MULTILINE):
+            time.sleep(0.01)
+        os.write(go, b"\n")
+    assert process.returncode == 129
+    assert (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_again_it_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+    with interrupted(tmp_path, GOES_ON) as (process, _):
+        assert process.stderr is not None
+        process.send_signal(number)
+        assert process.stderr.readline().startswith("waiting for")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "interrupted\n"
+        process.wait(60)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    assert process.returncode == 130
+
+
+def test_interrupted_its_time_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    before = children()
+    began = time.monotonic()
+    # It gets its input only when `run` has started to wait for it.
+    line = "read x; kill -INT $PPID; exec sleep 30"
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", line], text="\n", timeout=2, let_end=True)
+    assert 2 <= time.monotonic() - began < 30
+    assert "waiting for" in capsys.readouterr().err
+    assert children() == before

@@ -1,118 +1,30 @@
-"""The plans of all families, on trees that are like theirs: done, done again, and taken back.
-
-What makes initrds stands in: a script that puts the files of the family's hook folders into one.
-"""
+"""The plans of all families, on trees that are like theirs: done, done again, and taken back."""
 
 from __future__ import annotations
 
-import json
+import os
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stiefelsystem import config, keys
+from stiefelsystem import config
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host import consent
-from stiefelsystem.host.preflight import distribution
 from stiefelsystem.host.server_os import plan
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.host.setup.steps import Command, File, Step, WriteFiles
-from stiefelsystem.host.setup.undo import undo
+from stiefelsystem.host.setup.steps import File, WriteFiles
 from stiefelsystem.host.tree import SOURCE
+from tests import capabilities
+from tests.unit.one_system import FAMILIES, System, settings
+from tests.unit.preflight_tree import put
 from tests.unit.setup_tree import snapshot
 
-FAMILIES = {
-    "initramfs-tools": ("debian", "boot/initrd.img-1", "etc/initramfs-tools"),
-    "mkinitcpio": ("arch", "boot/initramfs-stiefel.img", "etc/initcpio"),
-    "dracut": ("fedora", "boot/initramfs-1.img", "usr/lib/dracut/modules.d"),
-}
-# Each of them makes an initrd of what is in its folder.
-COMMANDS = ("update-initramfs", "mkinitcpio", "dracut")
-MAKE = """\
-#!/bin/sh
-cd "$(dirname "$0")/.." && find {folder} -type f | sort | xargs cat >{initrd}
-"""
-REMOVE = """\
-#!/bin/sh
-cd "$(dirname "$0")/.." && rm "$1" ".$2"
-"""
-INSTALLED = {
-    "debian": "".join(
-        f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n"
-        for name in ("kexec-tools", "python3-yaml", "python3-pycryptodome")
-    ),
-    "arch": ("kexec-tools-2.0.31-1", "python-yaml-6.0.2-3", "python-pycryptodomex-3.23.0-1"),
-}
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> tuple[Config, str]:
-    """A configuration whose ramdisk and key are there."""
-    (tmp_path / "workdir").mkdir()
-    for name in ("stiefel.cpio", "stiefel.vmlinuz", "stiefel.key.cpio"):
-        (tmp_path / "workdir" / name).write_text(name)
-    keys.create(tmp_path / "aes-key")
-    paths = {"workdir": str(tmp_path / "workdir"), "key": str(tmp_path / "aes-key")}
-    text = f"modules: [system-debian]\nboot: {{disk: /dev/vda}}\npaths: {json.dumps(paths)}\n"
-    return config.parse(text, name="test"), text
-
-
-class System:
-    """A tree that is like one of a family, and its plan."""
-
-    def __init__(self, tree: Path, generator: str, settings: tuple[Config, str]) -> None:
-        self.tree, self.generator = tree, generator
-        self.config, self.text = settings
-        family, initrd, folder = FAMILIES[generator]
-        self.initrd = tree / initrd
-        for name in (
-            "boot",
-            "etc/systemd/system",
-            "usr/lib",
-            "bin",
-            "usr/lib/systemd/system",
-            folder,
-        ):
-            (tree / name).mkdir(parents=True, exist_ok=True)
-        (tree / "etc/os-release").write_text(f"ID={family}\n")
-        (tree / folder / "theirs").write_text("their hook\n")
-        self.command(*COMMANDS, text=MAKE.format(folder=folder, initrd=initrd))
-        self.command("rm", text=REMOVE)
-        self._database(family)
-        self.root = Root(tree, enter=lambda argv: [tree / "bin" / argv[0], *argv[1:]])
-        if generator != "mkinitcpio":
-            self.root.run([COMMANDS[0]])
-        self.family = distribution.look(self.root)
-
-    def command(self, *names: str, text: str) -> None:
-        for name in names:
-            (self.tree / "bin" / name).write_text(text)
-            (self.tree / "bin" / name).chmod(0o755)
-
-    def _database(self, family: str) -> None:
-        if family == "debian":
-            (self.tree / "var/lib/dpkg").mkdir(parents=True)
-            (self.tree / "var/lib/dpkg/status").write_text(str(INSTALLED["debian"]))
-        elif family == "arch":
-            for name in INSTALLED["arch"]:
-                (self.tree / "var/lib/pacman/local" / name).mkdir(parents=True)
-        else:
-            self.command("rpm", text="#!/bin/sh\necho 1-1\n")
-
-    def plan(self) -> list[Step]:
-        return plan.make(
-            self.config, self.text, root=self.root, system=self.family, generator=self.generator
-        )
-
-    def set_up(self) -> bool:
-        return execute(self.plan(), root=self.root, yes=True)
-
-    def take_back(self) -> bool:
-        return undo(root=self.root, yes=True)
+__all__ = ["settings"]  # the fixture
 
 
 @pytest.fixture(params=FAMILIES)
@@ -208,17 +120,84 @@ def test_what_another_version_had_goes(system: System) -> None:
     assert snapshot(system.tree, times=False) == before
 
 
-def test_a_link_in_the_place_of_a_file_of_ours(system: System) -> None:
+OURS = (
+    "usr/local/bin/stiefel-autokexec",
+    "usr/local/lib/stiefelsystem/stiefel-autokexec",
+    "etc/stiefelsystem/config.yaml",
+    "etc/stiefelsystem/autokexec-key",
+    "etc/stiefelsystem/ramdisk.key.cpio",
+)
+SOMEBODY = 1000
+# acl(5), as the kernel has it (posix_acl_xattr.h): the version, then tag, permissions and id for
+# the owner, SOMEBODY, the group, the mask, and others.
+_NOBODY = 0xFFFFFFFF
+THEIR_ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in (
+        *((0x01, 6, _NOBODY), (0x02, 6, SOMEBODY), (0x04, 4, _NOBODY)),
+        *((0x10, 6, _NOBODY), (0x20, 4, _NOBODY)),
+    )
+)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_link_in_the_place_of_a_file_of_ours(
+    tmp_path: Path, settings: tuple[Config, str], name: str
+) -> None:
     """It may lead to a program of the system, which is not to be overwritten."""
+    system = System(tmp_path / "tree", "dracut", settings)
     theirs = system.tree / "usr/bin/theirs"
     theirs.parent.mkdir()
     theirs.write_text("theirs\n")
-    link = system.tree / "usr/local/bin/stiefel-autokexec"
+    link = system.tree / name
     link.parent.mkdir(parents=True)
     link.symlink_to("/usr/bin/theirs")
     with pytest.raises(StiefelError, match="it is a link to /usr/bin/theirs"):
         system.set_up()
     assert theirs.read_text() == "theirs\n"
+
+
+def test_what_root_runs_and_trusts_belongs_to_root(system: System) -> None:
+    """Whoever left such files there could change them, as their owner or by an ACL."""
+    capabilities.require_root()
+    for name in OURS:
+        (system.tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (system.tree / name).write_text("theirs\n")
+        os.setxattr(system.tree / name, "system.posix_acl_access", THEIR_ACL)
+        os.chown(system.tree / name, SOMEBODY, SOMEBODY)
+    before = snapshot(system.tree, times=False)
+    assert system.set_up()
+    ours = {
+        file.path for step in system.plan() if isinstance(step, WriteFiles) for file in step.files
+    }
+    boot = {path for path in ours if path.startswith("/boot/")}
+    for path in ours - boot:
+        place = system.tree / path.lstrip("/")
+        assert place.stat().st_uid == 0, path
+        assert "system.posix_acl_access" not in os.listxattr(place), path
+    assert system.take_back()
+    assert snapshot(system.tree, times=False) == before
+
+
+@pytest.mark.parametrize("name", ["etc/stiefelsystem", "usr/local/lib/stiefelsystem/stiefelsystem"])
+def test_a_folder_of_ours_is_somebodys(
+    tmp_path: Path, settings: tuple[Config, str], name: str
+) -> None:
+    """They could put other files into the place of ours."""
+    capabilities.require_root()
+    system = System(tmp_path / "tree", "dracut", settings)
+    folder = system.tree / name
+    folder.mkdir(parents=True)
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    before = snapshot(system.tree)
+    with pytest.raises(
+        StiefelError, match=f"folder /{name} belongs to the user {SOMEBODY}"
+    ) as told:
+        system.set_up()
+    assert told.value.hint.endswith(f"chown 0:0 /{name}")
+    assert snapshot(system.tree) == before
+    os.chown(folder, 0, 0)
+    assert system.set_up()
 
 
 def test_without_an_initrd_nothing_waits_for_a_desktop(
@@ -230,24 +209,6 @@ def test_without_an_initrd_nothing_waits_for_a_desktop(
     monkeypatch.setattr(consent, "choose", lambda asked, _: answers.get(asked, "yes"))
     assert not execute(system.plan(), root=system.root)
     assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
-
-
-def test_arch_with_dracut(tmp_path: Path, settings: tuple[Config, str]) -> None:
-    """Its images have other names than dracut's own."""
-    system = System(tmp_path / "tree", "dracut", settings)
-    (system.tree / "etc/os-release").write_text("ID=arch\n")
-    system.family = distribution.look(system.root)
-    (step,) = [step for step in system.plan() if step.id == "initrd"]
-    assert isinstance(step, Command)
-    assert "/usr/lib/modules/*/pkgbase" in step.argv[-1]
-
-
-def test_own_images_on_arch(tmp_path: Path, settings: tuple[Config, str]) -> None:
-    """Made while the OS runs on a desktop, they still have to boot the laptop."""
-    system = System(tmp_path / "tree", "mkinitcpio", settings)
-    assert system.set_up()
-    text = (system.tree / "etc/mkinitcpio.conf.d/stiefelsystem.conf").read_text()
-    assert text == (SOURCE / "nbd-hook/mkinitcpio/own-images.conf").read_text()
 
 
 OPENRC = """\
@@ -265,7 +226,8 @@ def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:
     system = System(tmp_path / "tree", "dracut", settings)
     for name in ("sbin", "etc/runlevels/default", "etc/init.d"):
         (system.tree / name).mkdir(parents=True)
-    (system.tree / "sbin/openrc").touch()
+    for name in ("openrc", "init"):
+        (system.tree / "sbin" / name).touch()
     system.command("rc-update", text=OPENRC)
     before = snapshot(system.tree, times=False)
     assert system.set_up()
@@ -275,6 +237,25 @@ def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:
     assert not (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
     assert system.take_back()
     assert snapshot(system.tree, times=False) == before
+
+
+@pytest.mark.parametrize("beside_systemd", [True, False])
+def test_openrc_that_is_not_the_init(
+    tmp_path: Path, settings: tuple[Config, str], beside_systemd: bool
+) -> None:
+    """It is installed beside systemd; or a link leads to what only the machine that looks has."""
+    system = System(tmp_path / "tree", "dracut", settings)
+    put(system.tree, {"usr/lib/systemd/systemd": "", "usr/sbin/init.old": ""})
+    (system.tree / "sbin").symlink_to("usr/sbin")
+    init = "/usr/lib/systemd/systemd" if beside_systemd else "init.old"
+    (system.tree / "sbin/init").symlink_to(init)
+    if beside_systemd:
+        (system.tree / "sbin/openrc").touch()
+    else:
+        (system.tree / "sbin/openrc").symlink_to("/usr/bin/env")
+    assert system.set_up()
+    assert (system.tree / "etc/systemd/system/stiefel-autokexec.service").exists()
+    assert not (system.tree / "etc/init.d").exists()
 
 
 def edited(system: System, name: str, change: Callable[[str], str]) -> None:

@@ -7,22 +7,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from stiefelsystem.host import consent
+from tests.unit.setup_tree import Terminal, answer
 
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Types on a terminal."""
-    ours, theirs = os.openpty()
-    with open(theirs) as terminal:
-        monkeypatch.setattr(sys, "stdin", terminal)
-        yield lambda keys: os.write(ours, keys.encode())
-    os.close(ours)
+__all__ = ["answer"]  # the fixture
 
 
 @pytest.mark.parametrize(
@@ -38,6 +31,14 @@ def test_choices(answer: Callable[[str], None], keys: str, choice: str) -> None:
 def test_yes_or_no(answer: Callable[[str], None], keys: str, wanted: bool) -> None:
     answer(keys)
     assert consent.ask("install it", assume_yes=False) == wanted
+
+
+def test_typed_ahead(answer: Callable[[str], None]) -> None:
+    """While a command ran: no answer to a question that was not there yet."""
+    answer("x\nskip\n")
+    assert isinstance(sys.stdin, Terminal)
+    sys.stdin.type_ahead(b"y\ny\n")
+    assert consent.choose("well?", ("yes", "skip", "abort")) == "skip"
 
 
 def test_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -105,14 +106,42 @@ def test_command_that_kills_us(tree: Path) -> None:
     plan = [Command(id="a", purpose="why", argv=("sh", "-c", line))]
 
     def work(tree: Path) -> bool:
-        inside = Root(tree, enter=lambda argv: ["env", f"--chdir={tree}", *argv])
-        return execute(plan, root=inside, yes=True)
+        return execute(plan, root=system.direct_root_of(tree), yes=True)
 
     assert system.dying(work, tree, -1)
     assert (tree / "etc/made").read_text() == "half\n"
     (tree / "etc/go").touch()
     assert work(tree)
     assert (tree / "etc/made").read_text() == "whole\n"
+
+
+def test_interrupted_command_has_time_to_end(tree: Path) -> None:
+    """As half a package is worse than none. Then it is run again: who knows what it has done?"""
+    line = f"test -e etc/made || {{ {system.INTERRUPT}; }}; echo whole >>etc/made"
+    plan = [Command(id="a", purpose="why", argv=("sh", "-c", line)), write("b", "/etc/b")]
+    root = system.direct_root_of(tree)
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, root=root, yes=True)
+    assert (tree / "etc/made").read_text() == "whole\n"
+    assert not (tree / "etc/b").exists()
+    assert execute(plan, root=root, yes=True)
+    assert (tree / "etc/made").read_text() == "whole\nwhole\n"
+
+
+def test_full_medium_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+
+    def full(handle: int, content: bytes) -> int:
+        if b"ours" in bytes(content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, content)
+
+    monkeypatch.setattr(os, "write", full)
+    step = write("a", "/etc/new", secret=True)  # of which the record has no copy
+    error = system.refused(lambda: execute([step], root=Root(tree), yes=True))
+    name = tree / "etc/new"
+    assert str(error) == f"a failed: [Errno 28] No space left on device: '{name}'"
+    assert "--uninstall" in error.hint
 
 
 def test_links_are_followed_knowingly(tree: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,21 @@ def test_nothing_is_taken_back_while_packages_are_installed(
         uninstall(Root(), ARGUMENTS)
 
 
+def test_half_a_package_is_taken_back(
+    uninstall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that dpkg was interrupted in is there, though it is not installed."""
+    status = "Package: kexec-tools\nStatus: install ok half-configured\n"
+    for name, text in (("etc/os-release", "ID=debian\n"), ("var/lib/dpkg/status", status)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(undo, "undo", lambda **options: asked.update(options) or True)
+    assert uninstall(Root(tmp_path), ARGUMENTS) == 0
+    assert asked["installed"]("kexec-tools")
+    assert not asked["installed"]("other")
+
+
 def test_packages_that_are_installed_meanwhile_are_told_to_who_does_the_plan(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem.host import consent
+from stiefelsystem.host.setup import door
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import (
     Command,
+    EditFile,
     File,
     RemoveFile,
     Step,
@@ -209,8 +212,9 @@ def test_other_changes_of_the_user(tree: Path, answer: Callable[[str], None], ch
     assert not undo(root=root, yes=True)
     answer("r\n")
     if change == "folder":
-        with pytest.raises(IsADirectoryError):
-            undo(root=root)
+        error = system.refused(lambda: undo(root=root))
+        assert "a is not taken back: " in str(error)
+        assert f"Is a directory: '{path}'" in str(error)
         path.rmdir()
         answer("r\n")
     assert undo(root=root)
@@ -297,6 +301,17 @@ def test_what_has_come_to_be_at_work_is_not_disturbed(tree: Path) -> None:
     assert system.snapshot(tree) == before
 
 
+def test_interrupted_command_has_time_to_end(tree: Path) -> None:
+    line = f"{system.INTERRUPT}; rm etc/made"
+    step = Command(id="a", purpose="why", argv=("touch", "etc/made"), take_back=("sh", "-c", line))
+    root = system.direct_root_of(tree)
+    assert execute([step], root=root, yes=True)
+    with pytest.raises(KeyboardInterrupt):
+        undo(root=root, yes=True)
+    assert not (tree / "etc/made").exists()
+    assert has_record(tree)
+
+
 def test_initrd_is_made_again_whenever_something_went(
     tree: Path, answer: Callable[[str], None]
 ) -> None:
@@ -311,6 +326,63 @@ def test_initrd_is_made_again_whenever_something_went(
     (tree / system.INITRD).write_bytes(b"")
     assert system.uninstall(tree)
     assert again() == b"their hook\n"
+
+
+def test_what_another_plan_had(tree: Path) -> None:
+    """A step that is in none any more, such as an edit; and what a command of another has made,
+    though the one of the same name only makes something again now."""
+
+    def initrd(*argv: str, take_back: tuple[str, ...] = (), again: bool = False) -> Step:
+        return Command(id="initrd", purpose="why", argv=argv, take_back=take_back, again=again)
+
+    before = system.snapshot(tree)
+    edit = EditFile(
+        id="edit", purpose="why", path="/etc/init/init.conf", edit=lambda text: f"{text}\nours\n"
+    )
+    installed(tree, edit, initrd("touch", "boot/own", take_back=("rm", "-f", "boot/own")))
+    root = installed(tree, initrd("sh", "-c", "echo 1 >>boot/again", again=True))
+    assert undo(root=root, yes=True)
+    assert (tree / "boot/again").read_text() == "1\n1\n"
+    (tree / "boot/again").unlink()
+    assert system.snapshot(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("id", "path"), [("conf", "etc/init/init.conf"), ("service", f"{system.RECORD}/record")]
+)
+def test_full_medium(tree: Path, monkeypatch: pytest.MonkeyPatch, id: str, path: str) -> None:
+    """What cannot be written is named, with the step, and with how to go on."""
+    before = system.snapshot(tree)
+    system.install(tree)
+    real = os.write
+
+    def full(handle: int, content: bytes) -> int:
+        if Path(path).name in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, content)
+
+    monkeypatch.setattr(os, "write", full)
+    error = system.refused(lambda: system.uninstall(tree))
+    said = f"{id} is not taken back: [Errno 28] No space left on device: '{tree / path}'"
+    assert str(error) == said
+    assert "--uninstall" in error.hint
+    monkeypatch.undo()
+    assert system.uninstall(tree)
+    assert system.snapshot(tree) == before
+
+
+def test_folder_that_cannot_be_removed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    root = installed(tree, write("a", "/etc/new/a"))
+    monkeypatch.setattr(door, "remove_folder", refuse)
+    error = system.refused(lambda: undo(root=root, yes=True))
+    assert "Read-only file system: '" in str(error)
+    assert "--uninstall" in error.hint
+    monkeypatch.undo()
+    assert undo(root=root, yes=True)
+    assert not (tree / "etc/new").exists()
 
 
 def test_unit(tree: Path) -> None:

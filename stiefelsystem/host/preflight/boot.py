@@ -14,7 +14,7 @@ from stiefelsystem.host.preflight import tree
 from stiefelsystem.host.preflight.finding import Finding, failed, note, obstacle, ok
 from stiefelsystem.host.server_os import mkinitcpio
 from stiefelsystem.host.setup.root import Root
-from stiefelsystem.laptop import partition, served
+from stiefelsystem.laptop import partition, presets, served
 
 _TOPIC = "boot"
 
@@ -44,7 +44,8 @@ def _cmdline(text: str, dropped: Sequence[Dropped]) -> list[Finding]:
 
 
 def _image_is_to_be_made(root: Root, config: Config) -> bool:
-    """Whether what is handed over is an image of our own that is not there before the setup."""
+    """Whether what is handed over is an image of our own that only the setup makes: for the first
+    time, or for another kernel than before."""
     load, part = config.boot.load, config.boot.part
     if (
         config.system != "system-arch"
@@ -53,11 +54,16 @@ def _image_is_to_be_made(root: Root, config: Config) -> bool:
         or (part and part.type != "plain")
     ):
         return False
-    return not tree.is_file(root, mkinitcpio.IMAGE)
+    return not tree.is_file(root, mkinitcpio.IMAGE) or _preset(root) != mkinitcpio.kernel(root)
+
+
+def _preset(root: Root) -> str:
+    """The kernel that our own preset is for; empty if there is none yet."""
+    return presets.kernel_of_ours(tree.text(root, presets.OURS))
 
 
 def _with_image_to_be_made(root: Root, config: Config) -> list[Finding]:
-    """Arch with mkinitcpio, before its setup."""
+    """Arch with mkinitcpio, before its setup has done its part."""
     kernel = mkinitcpio.kernel(root)
     if not tree.is_file(root, kernel):
         text = f"there is no {kernel}, for which the image for desktops would be made"
@@ -69,6 +75,9 @@ def _with_image_to_be_made(root: Root, config: Config) -> list[Finding]:
         ok("kernel", kernel),
         ok("initrd", f"{mkinitcpio.IMAGE}, which will be made for that kernel"),
     ]
+    if (before := _preset(root)) not in ("", kernel):
+        text = f"so far, {presets.OURS} is for {before}"
+        findings.append(note("initrd", text, "run setup-server-os for the other"))
     if part := config.boot.part:
         findings.insert(0, ok(_TOPIC, f"on {part.block}, by boot.part in config.yaml"))
     elif os.path.ismount(root.path):

@@ -64,6 +64,8 @@ _PACKAGES = {
 _LAPTOP = ("kexec", "yaml.", "Cryptodome.")
 # Derivatives whose ID_LIKE does not always lead to the family.
 _ALIASES = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora"}
+# dpkg's states of what is not there, but for settings.
+_GONE = ("not-installed", "config-files")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,14 @@ def is_installed(root: Root, family: str, name: str) -> bool:
     return bool(installed_version(root, family, name))
 
 
+def is_there(root: Root, family: str, name: str) -> bool:
+    """Whether anything of a package is there that is to be removed: one that dpkg was interrupted
+    in is, though it is not installed."""
+    if family == "debian":
+        return any(_state(fields) not in _GONE for fields in _dpkg_status(root, name))
+    return is_installed(root, family, name)
+
+
 def installed_version(root: Root, family: str, name: str) -> str:
     """A package's version; empty if it is not installed."""
     if family == "fedora":
@@ -150,14 +160,13 @@ def installed_version(root: Root, family: str, name: str) -> str:
 
 def _of_dpkg(root: Root, name: str) -> Iterator[str]:
     for fields in _dpkg_status(root, name):
-        if fields.get("Status", "").endswith(" installed"):
+        if _state(fields) == "installed":
             yield fields.get("Version") or "?"
 
 
 def _has_settings(root: Root, name: str) -> bool:
     """Whether a package was removed, and its settings were not."""
-    known = _dpkg_status(root, name)
-    return any(fields.get("Status", "").endswith(" config-files") for fields in known)
+    return any(_state(fields) == "config-files" for fields in _dpkg_status(root, name))
 
 
 def _dpkg_status(root: Root, name: str) -> Iterator[dict[str, str]]:
@@ -166,6 +175,10 @@ def _dpkg_status(root: Root, name: str) -> Iterator[dict[str, str]]:
     for stanza in tree.text(root, "/var/lib/dpkg/status").split("\n\n"):
         if f"\nPackage: {name}\n" in f"\n{stanza}\n":
             yield dict(re.findall(r"^(Status|Version): *(.*)$", stanza, re.MULTILINE))
+
+
+def _state(fields: dict[str, str]) -> str:
+    return fields.get("Status", "").rpartition(" ")[2]
 
 
 def _of_pacman(root: Root, name: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from stiefelsystem.host.setup.root import Root
 
 # As pyproject.toml has it.
 _PYTHON = (3, 11)
+SYSTEMD, OPENRC = "systemd", "OpenRC"
 
 
 def look(root: Root) -> list[Finding]:
@@ -17,14 +18,26 @@ def look(root: Root) -> list[Finding]:
     return [_init(root), *_python(root)]
 
 
-def _init(root: Root) -> Finding:
+def name(root: Root) -> str:
+    """What /sbin/init starts: systemd, OpenRC, or else the program's path; empty if it is missing.
+
+    OpenRC has other programs as init, too; beside systemd, it is installed and not used.
+    """
     program = root.resolve("/sbin/init")
     if program.endswith("/systemd"):
-        return ok("init", "systemd")
+        return SYSTEMD
     if not tree.is_file(root, program):
+        return ""
+    return OPENRC if tree.is_file(root, "/sbin/openrc") else program
+
+
+def _init(root: Root) -> Finding:
+    found = name(root)
+    if found == SYSTEMD:
+        return ok("init", found)
+    if not found:
         return obstacle("init", "none is installed: there is no /sbin/init")
-    name = "OpenRC" if tree.is_file(root, "/sbin/openrc") else program
-    text = f"{name}: a session does not end cleanly when the desktop shuts down"
+    text = f"{found}: a session does not end cleanly when the desktop shuts down"
     return note("init", text, "docs/dracut.md, Shutdown with OpenRC, tells what that means")
 
 

@@ -1,4 +1,4 @@
-"""Whether the ramdisk is built, and there is room for it on the laptop."""
+"""Whether the ramdisk is built, and it and all else can be written on the laptop."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ _INITRDS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "EFI/Linux
 # By which an initrd grows when it has the hook the first time: twice what was measured
 # (docs/dracut.md), since other systems have more firmware.
 _GROWTH = 20 << 20
+# Below these is all that is written, but for the ramdisk, initrds, and a module of dracut's.
+_WRITTEN = ("/etc", "/usr/local", "/boot")
+_DRACUT = "/usr/lib/dracut"
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,13 @@ def look(root: Root, config: Config, *, generator: str) -> list[Finding]:
     image = config.paths.cpio
     parts = [image, pack.kernel_of(image), pack.secrets_of(image), config.paths.key]
     missing = [str(path) for path in parts if not path.is_file()]
+    closed = _read_only(root, config, generator)
     if missing:
         text = f"not built: there is no {', no '.join(missing)}"
-        return [obstacle(_TOPIC, text, f"build it first: {_BUILD}")]
+        return [obstacle(_TOPIC, text, f"build it first: {_BUILD}"), *closed]
     needs = [*_ramdisk(root, config), *_initrd(root, generator)]
     built = ok(_TOPIC, f"{image}, {image.stat().st_size / _MIB:.0f} MiB")
-    return [built, *_room(root, needs)]
+    return [built, *closed, *_room(root, needs)]
 
 
 def _ramdisk(root: Root, config: Config) -> Iterator[Need]:
@@ -111,6 +115,22 @@ def _size(root: Root, path: str) -> int:
         return place.stat().st_size if place.is_file() else 0
     except OSError:
         return 0
+
+
+def _read_only(root: Root, config: Config, generator: str) -> list[Finding]:
+    setup = config.server_setup
+    paths = [*_WRITTEN, str(setup.stiefelsystem_kernel), str(setup.stiefelsystem_initrd)]
+    if generator == "dracut":
+        paths.append(_DRACUT)
+    if generator != "mkinitcpio":  # which leaves the user's own images alone
+        paths += _images(root)
+    folders = dict.fromkeys(_existing(tree.real(root, path)) for path in paths)
+    closed = [str(folder) for folder in folders if os.statvfs(folder).f_flag & os.ST_RDONLY]
+    if not closed:
+        return []
+    text = f"{', '.join(closed)} cannot be written: mounted read-only"
+    hint = f"mount it writable: `findmnt --target {closed[0]}` shows what is mounted there"
+    return [obstacle("files", text, hint)]
 
 
 def _room(root: Root, needs: list[Need]) -> Iterator[Finding]:

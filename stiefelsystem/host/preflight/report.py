@@ -12,7 +12,16 @@ from pathlib import Path
 
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError, say
-from stiefelsystem.host.preflight import boot, disks, hibernation, init, kernels, machine, ramdisk
+from stiefelsystem.host.preflight import (
+    boot,
+    disks,
+    hibernation,
+    init,
+    kernels,
+    machine,
+    ramdisk,
+    tree,
+)
 from stiefelsystem.host.preflight import distribution as distributions
 from stiefelsystem.host.preflight import generator as generators
 from stiefelsystem.host.preflight.distribution import Distribution
@@ -125,9 +134,17 @@ def _distribution(root: Root, system: Distribution) -> Iterable[Finding]:
         )
         return
     yield ok("distribution", f"{shown}, of the family {system.family}")
-    if (root.path / "run/ostree-booted").exists():
+    if _is_ostree(root):
         text = "its /usr is an image (ostree): what is to be installed there would not stay"
         yield obstacle("distribution", text)
+
+
+def _is_ostree(root: Root) -> bool:
+    """By ostree's marks: of a system that runs, and of its tree. In a deployment that is mounted
+    alone, the link /ostree leads to nowhere."""
+    if tree.real(root, "/run/ostree-booted").exists() or root.place("/ostree").is_symlink():
+        return True
+    return tree.real(root, "/ostree/repo").is_dir()
 
 
 def _packages(root: Root, system: Distribution, config: Config) -> Iterable[Finding]:

@@ -32,7 +32,7 @@ def steps(root: Root) -> list[Step]:
                 copy(f"{_FROM}/hook", "/etc/initcpio/hooks/stiefelsystem"),
                 copy(f"{_FROM}/mkinitcpio.conf", f"{ETC}/mkinitcpio.conf"),
                 copy(f"{_FROM}/own-images.conf", "/etc/mkinitcpio.conf.d/stiefelsystem.conf"),
-                File(path=presets.OURS, content=preset.encode()),
+                File(path=presets.OURS, content=preset.encode(), mode=0o644, ours=True),
                 copy(f"{_FROM}/95-stiefelsystem.hook", "/etc/pacman.d/hooks/95-stiefelsystem.hook"),
             ),
         ),
@@ -42,6 +42,7 @@ def steps(root: Root) -> list[Step]:
             needs=("programs", "hook"),
             argv=("mkinitcpio", "-p", "stiefelsystem"),
             take_back=("rm", "-f", IMAGE),
+            makes=IMAGE,
         ),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stiefelsystem import keys
 from stiefelsystem.config import Config
 from stiefelsystem.host import pack
@@ -56,19 +58,20 @@ def settings(config: Config, text: str) -> list[Step]:
     image = pack.secrets_of(config.paths.cpio)
     password = config.initrd.password is not None
     config_file = File(
-        path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password
+        path=f"{ETC}/config.yaml", content=text.encode(), mode=0o600, secret=password, ours=True
     )
     return [
         WriteFiles(id="settings", purpose="your config.yaml, for autokexec", files=(config_file,)),
         WriteFiles(
             id="keys",
             purpose="a subkey by which it knows your desktops, and the key for the ramdisk",
-            files=(
-                File(path=f"{ETC}/autokexec-key", content=subkey, mode=0o600, secret=True),
-                File(path=f"{ETC}/ramdisk.key.cpio", content=image, mode=0o600, secret=True),
-            ),
+            files=(_secret("autokexec-key", subkey), _secret("ramdisk.key.cpio", image)),
         ),
     ]
+
+
+def _secret(name: str, content: bytes | Path) -> File:
+    return File(path=f"{ETC}/{name}", content=content, mode=0o600, secret=True, ours=True)
 
 
 def ramdisk(config: Config) -> WriteFiles:
@@ -110,6 +113,6 @@ def generator() -> WriteFiles:
     target = "/usr/local/lib/systemd/system-generators/stiefelsystem"
     return WriteFiles(
         id="generator",
-        purpose="no sleep, no watchdogs, no swap on the disk while it is at the end of a cable",
+        purpose="no sleep, no watchdogs, and nothing in the keeper's place while it is stiefeled",
         files=(copy("nbd-hook/systemd-generator", target, mode=0o755),),
     )

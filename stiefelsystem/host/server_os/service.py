@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stiefelsystem.host.preflight import init
 from stiefelsystem.host.server_os.parts import copy
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Command, Step, WriteFiles, unit
@@ -22,7 +23,7 @@ _PURPOSES = {
 def steps(root: Root) -> list[Step]:
     """The service is written, enabled, and started."""
     running = root.path == Path("/")
-    if root.place("/sbin/openrc").exists():
+    if init.name(root) == init.OPENRC:
         return _openrc(root, started=running and Path("/run/openrc").is_dir())
     return _systemd(root, started=running and Path("/run/systemd/system").is_dir())
 

@@ -10,8 +10,8 @@ import base64
 import errno
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stiefelsystem.console import StiefelError, warn
@@ -28,24 +28,25 @@ def put(path: Path, state: State, content: bytes = b"") -> None:
     its owner. Attributes are set as far as this process and the filesystem let us, with a warning
     for each that is lost; of FAT's modes nothing is said.
     """
-    if state.kind == ABSENT:
-        path.unlink()
-    else:
-        new = _beside(path)
-        handle = _make(new, state)
-        try:
-            if handle is not None:
-                _fill(handle, path, state, content)
-            elif state.kind == LINK:
-                _finish_link(new, state)
-            os.rename(new, path)
-        except BaseException:
-            clear(path)
-            raise
-        finally:
-            if handle is not None:
-                os.close(handle)
-    sync(path.parent)
+    with naming(path):
+        if state.kind == ABSENT:
+            path.unlink()
+        else:
+            new = _beside(path)
+            handle = _make(new, state)
+            try:
+                if handle is not None:
+                    _fill(handle, path, state, content)
+                elif state.kind == LINK:
+                    _finish_link(new, state)
+                os.rename(new, path)
+            except BaseException:
+                clear(path)
+                raise
+            finally:
+                if handle is not None:
+                    os.close(handle)
+        sync(path.parent)
 
 
 def remove_folder(path: Path) -> None:
@@ -72,6 +73,16 @@ def write_all(handle: int, content: bytes) -> None:
     while left:
         left = left[os.write(handle, left) :]
     os.fsync(handle)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """The system's errors in the block name `path`: where an open file is written, they name
+    nothing, and a number where its attributes are set."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync(folder: Path) -> None:

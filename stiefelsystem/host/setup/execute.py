@@ -183,7 +183,8 @@ class _Execution:
             packages=proposal.packages,
             again=isinstance(step, Command) and step.again,
         )
-        self._root.run(proposal.command, timeout=step.seconds, log=sys.stderr)
+        # Half of a package, or of an initrd, is worse than to wait.
+        self._root.run(proposal.command, timeout=step.seconds, log=sys.stderr, let_end=True)
         self._record.ended(step)
 
 

@@ -90,7 +90,8 @@ def propose(
         case MakeFolder():
             found.make_folder(step)
         case Command():
-            return Proposal(step, command=step.argv if _is_needed(step, record, changing) else ())
+            needed = _is_needed(step, root, record, changing)
+            return Proposal(step, command=step.argv if needed else ())
         case Packages():
             return _packages(step)
     return Proposal(step, tuple(found.changes.values()), notes=tuple(found.notes))
@@ -106,9 +107,11 @@ def _packages(step: Packages) -> Proposal:
     return Proposal(step, command=(*step.install, *missing), packages=new, notes=notes)
 
 
-def _is_needed(step: Command, record: Record, changing: Set[str]) -> bool:
+def _is_needed(step: Command, root: Root, record: Record, changing: Set[str]) -> bool:
     if step.needed:
         return step.needed()
+    if step.makes and not root.place(root.resolve(step.makes)).is_file():
+        return True
     done = record.steps.get(step.id)
     if not done or not done.ended or done.commands[-1].argv != step.argv:
         return True
@@ -127,13 +130,25 @@ class _Found:
 
     def write(self, file: File) -> None:
         path, before, old = self._look(file.path)
-        if file.ours and look(self.root.place(file.path))[0].kind == LINK:
-            raise StiefelError(
-                f"cannot write {file.path}: a file of ours belongs there, and it is a link to "
-                f"{path}",
-                hint=f"see who has made the link, and remove it: rm {file.path}",
-            )
+        if file.ours:
+            self._require_ours(file.path, path)
         self._file(path, before, old, file.read(), file)
+
+    def _require_ours(self, name: str, path: str) -> None:
+        """Nobody else is to decide what is read by the name of a file of ours."""
+        if look(self.root.place(name))[0].kind == LINK:
+            raise StiefelError(
+                f"cannot write {name}: a file of ours belongs there, and it is a link to {path}",
+                hint=f"see who has made the link, and remove it: rm {name}",
+            )
+        folder = str(PurePosixPath(path).parent)
+        state, _ = look(self.root.place(folder))
+        if state.kind == FOLDER and state.uid not in (0, os.geteuid()):
+            raise StiefelError(
+                f"cannot write {name}: a file of ours belongs there, and the folder {folder} "
+                f"belongs to the user {state.uid}, who could replace it",
+                hint=f"see what else they have in it, and give it to root: chown 0:0 {folder}",
+            )
 
     def take_back_others(self, step: WriteFiles) -> None:
         """What this step has written before, and does not any more: it was another version's."""
@@ -176,7 +191,7 @@ class _Found:
             self._folder(path, step.mode, step.owner)
 
     def _file(self, path: str, before: State, old: bytes, new: bytes, file: File) -> None:
-        there = before.kind == FILE
+        there = before.kind == FILE and not file.ours
         own = (before.uid, before.gid) if there else (os.geteuid(), os.getegid())
         uid, gid = file.owner or own
         mode = file.mode if file.mode is not None else before.mode if there else 0o644

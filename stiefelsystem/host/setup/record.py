@@ -197,7 +197,8 @@ class Record:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         handle = os.open(self.folder / name, flags, 0o600)
         try:
-            door.write_all(handle, content)
+            with door.naming(self.folder / name):
+                door.write_all(handle, content)
         finally:
             os.close(handle)
         door.sync(self.folder)
@@ -205,7 +206,8 @@ class Record:
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._begin()
-        door.write_all(self._handle, json.dumps(entry).encode() + b"\n")
+        with door.naming(self._file):
+            door.write_all(self._handle, json.dumps(entry).encode() + b"\n")
         self._replay(entry)
 
     def _begin(self) -> None:

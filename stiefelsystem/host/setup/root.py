@@ -83,9 +83,10 @@ class Root:
         check: bool = True,
         timeout: float = 60.0,
         log: IO[str] | None = None,
+        let_end: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside; everything else is as for `stiefelsystem.run.run`."""
-        return run(self.command(argv), check=check, timeout=timeout, log=log)
+        return run(self.command(argv), check=check, timeout=timeout, log=log, let_end=let_end)
 
     def _chroot(self, argv: Sequence[str]) -> list[str | Path]:
         alone = ["unshare", "--mount", "--propagation", "private", "sh", "-ec"]

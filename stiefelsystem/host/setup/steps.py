@@ -31,8 +31,10 @@ class File:
     """A file and what is to be in it; a `Path` is a file of ours, to be copied.
 
     Without `mode` and `owner` (uid, gid), a file that is there keeps its own, and a new one gets
-    0644 and this process's. What is in a `secret` file is never shown. Where a file that is `ours`
-    alone belongs, a link is refused: what it leads to is somebody else's.
+    0644 and this process's. What is in a `secret` file is never shown.
+
+    A file that is `ours` alone keeps nothing of what is in its place: who left that there could
+    change it. For the same reason, a link is refused there, and a folder of somebody else's.
     """
 
     path: str
@@ -88,7 +90,8 @@ class Command(Step):
 
     After an interruption it may be run again, and `take_back` where the command has not run: both
     must stand that. `needed` looks at the system, and decides alone. Without it, the command is
-    run once, and once more whenever a step that it needs has done something since.
+    run once, and once more whenever a step that it needs has done something since, or the file
+    `makes`, which it makes, is missing.
 
     With `again`, the command makes something of what it needs, as an initrd of its hooks: to undo
     it is to run it again when all else is undone.
@@ -97,6 +100,7 @@ class Command(Step):
     argv: tuple[str, ...]
     take_back: tuple[str, ...] = ()
     needed: Callable[[], bool] | None = None
+    makes: str = ""
     again: bool = False
     seconds: float = _COMMAND_SECONDS
 

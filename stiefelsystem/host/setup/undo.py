@@ -6,6 +6,7 @@ import errno
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stiefelsystem.console import StiefelError, say, warn
@@ -16,6 +17,7 @@ from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.states import ABSENT, FILE, FOLDER, State, look
 
 YES, RESTORE, KEEP, SKIP, ABORT = "yes", "restore", "keep", "skip", "abort"
+GO_ON = "put that right, and run it again with --uninstall to go on"
 _SECONDS = 3600.0
 
 
@@ -100,20 +102,24 @@ class _Undo:
                 say(f"{step.id}: {step.purpose}: stays, {', '.join(users)} needs it")
                 gone = False
             else:
-                gone = self._step(step)
+                with _attempt(step.id):
+                    gone = self._step(step)
             if not gone:
                 self._stays.append(step)
             elif not self._dry_run and not (self._stays and _is_again(step)):
                 # What is made again will have to be so again when the rest goes, too.
-                self._record.undone(step.id)
+                with _attempt(step.id):
+                    self._record.undone(step.id)
         if self._dry_run:
             return True
-        self._remove_folders()
+        with _attempt("the rest"):
+            self._remove_folders()
         if self._stays:
             names = ", ".join(step.id for step in self._stays)
             say(f"not taken back: {names}; run it again with --uninstall for that")
             return False
-        self._record.remove()
+        with _attempt("the record"):
+            self._record.remove()
         say("everything is taken back")
         return True
 
@@ -171,9 +177,8 @@ class _Undo:
                 yield _Path(path, now, content, touched)
 
     def _commands(self, step: Recorded) -> list[tuple[str, ...]]:
-        """The commands that take a step back, the last first, each one once."""
-        if _is_again(step):
-            return [step.commands[-1].argv]
+        """The commands that take a step back, the last first, each one once; and then what is to
+        be made again."""
         others = [ran.take_back for ran in reversed(step.commands) if not ran.packages]
         packages: dict[str, tuple[str, ...]] = {}
         for ran in step.commands:
@@ -184,6 +189,8 @@ class _Undo:
             if self._installed(name):
                 there.setdefault(remove, []).append(name)
         commands = [*others, *((*remove, *names) for remove, names in there.items())]
+        if _is_again(step):
+            commands.append(step.commands[-1].argv)
         return list(dict.fromkeys(command for command in commands if command))
 
     def _take_back(
@@ -195,11 +202,11 @@ class _Undo:
         for command in commands:
             if busy := self._busy():
                 raise StiefelError(
-                    f"{step.id} is not taken back: at work is {', '.join(busy)}",
+                    f"at work is {', '.join(busy)}",
                     hint="wait until it is done, and go on with --uninstall",
                 )
             try:
-                self._root.run(command, timeout=_SECONDS, log=sys.stderr)
+                self._root.run(command, timeout=_SECONDS, log=sys.stderr, let_end=True)
             except StiefelError as error:
                 if any(ran.packages for ran in step.commands):
                     warn(f"not all of {step.id} went: {error}")
@@ -254,6 +261,16 @@ class _Undo:
                 say(f"the folder {path} stays: {error.strerror}")
             else:
                 say(f"removed the folder {path}")
+
+
+@contextmanager
+def _attempt(what: str) -> Iterator[None]:
+    """Errors in the block say that `what` is not taken back, and how to go on."""
+    try:
+        yield
+    except (StiefelError, OSError) as error:
+        hint = getattr(error, "hint", "") or GO_ON
+        raise StiefelError(f"{what} is not taken back: {error}", hint=hint) from error
 
 
 def _backwards(record: Record) -> Iterator[Recorded]:
