@@ -142,7 +142,7 @@ class Fat:
     def _run(self, tool: str, *words: str, text: str | None = None) -> None:
         done = self._tool(tool, *words, text=text)
         # Where the room ends while it writes what it got from a pipe, mcopy's status is 0.
-        if any(words in done.stderr for words in _FULL):
+        if any(full in done.stderr for full in _FULL):
             raise StiefelError(f"{self.path} is full", hint=AFRESH)
         if done.returncode != 0:
             raise self._failure("written", done.stderr)
