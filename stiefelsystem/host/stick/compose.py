@@ -10,7 +10,7 @@ from stiefelsystem import files
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import loaders, menu
 from stiefelsystem.host.stick.contents import Contents
-from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.fat import Fat, beginning
 from stiefelsystem.host.stick.layout import (
     EFI_CONFIG,
     INITRD,
@@ -23,6 +23,7 @@ from stiefelsystem.host.stick.layout import (
     SETS,
     in_set,
 )
+from stiefelsystem.progress import Progress
 from stiefelsystem.run import run
 
 # With the smallest clusters, one sector each, FAT32 begins at 65,525 of them (Microsoft's FAT32
@@ -48,13 +49,15 @@ _WRAPPED = "It holds the key, which wants a passphrase to be used."
 
 def smallest(contents: Contents) -> int:
     """The bytes that a stick needs at least; then there is no room to update it."""
-    return max(_SMALLEST, contents.size + loaders.size(contents.loaders) + _RESERVE)
+    size = contents.size + loaders.size(contents.loaders) + _RESERVE
+    return contents.first * SECTOR + max(_SMALLEST, size)
 
 
 def comfortable(contents: Contents) -> int:
     """The bytes of an image that can be updated, too."""
     size = 2 * contents.size + loaders.size(contents.loaders) + _RESERVE
-    return math.ceil(max(size * 1.25, _SMALLEST) / (16 * MIB)) * 16 * MIB
+    size = contents.first * SECTOR + max(math.ceil(size * 1.25), _SMALLEST)
+    return math.ceil(size / (16 * MIB)) * 16 * MIB
 
 
 def compose(image: Path, contents: Contents, *, size: int, first: int) -> None:
@@ -96,17 +99,40 @@ def put_set(fat: Fat, name: str, contents: Contents, *, number: int) -> None:
     fat.remove(in_set(name, SET))
     fat.flush()
     fat.make_folder(in_set(name, "")[:-1])
-    for file, source in contents.files.items():
-        fat.put(source, in_set(name, file))
+    with Progress("writing kernel and ramdisk", contents.size) as progress:
+        for file, source in contents.files.items():
+            fat.put(source, in_set(name, file))
+            fat.flush()
+            progress.advance(source.stat().st_size)
+    with Progress("reading them back", contents.size) as progress:
+        for file, source in contents.files.items():
+            if fat.digest(in_set(name, file), progress.advance) != files.digest(source):
+                raise _something_else(in_set(name, file))
+    config, line = in_set(name, SET), menu.set_config(name, number, contents.settings)
+    fat.put_text(line, config)
     fat.flush()
-    for file, source in contents.files.items():
-        if files.digest(source) != fat.digest(in_set(name, file)):
-            raise StiefelError(
-                f"{in_set(name, file)} reads back as something else than was written",
-                hint="the stick is worn out; take another one",
-            )
-    fat.put_text(menu.set_config(name, number, contents.settings), in_set(name, SET))
-    fat.flush()
+    if fat.text(config) != line:
+        fat.remove(config)
+        raise _something_else(config)
+
+
+def has_bios_loader(fat: Fat, folder: Path) -> bool:
+    """Whether that of a stick is the one in a folder of loaders, or there is none to be had.
+
+    Raises `StiefelError` if it cannot be read.
+    """
+    if not (folder / loaders.BIOS_CORE).exists():
+        return True
+    boot, core = ((folder / name).read_bytes() for name in (loaders.BIOS_BOOT, loaders.BIOS_CORE))
+    found = beginning(fat.path, SECTOR + len(core))
+    return found[:MBR_CODE] == boot[:MBR_CODE] and found[SECTOR:] == core
+
+
+def _something_else(file: str) -> StiefelError:
+    return StiefelError(
+        f"{file} reads back as something else than was written",
+        hint="the stick is worn out; take another one",
+    )
 
 
 def _put_bios_loader(image: Path, folder: Path) -> None:

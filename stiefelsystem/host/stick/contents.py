@@ -27,12 +27,14 @@ _BUILD = "run ./create-initrd-nspawn --pack"
 class Contents:
     """The files of one set, by their names on the stick, its settings, and the boot loaders.
 
-    `wrapped` says that the key among them wants a passphrase.
+    `wrapped` says that the key among them wants a passphrase; the stick's partition begins at
+    sector `first`.
     """
 
     files: dict[str, Path]
     loaders: Path
     settings: Settings
+    first: int
     wrapped: bool = False
 
     @property
@@ -74,6 +76,7 @@ def without_key(config: Config) -> Contents:
         files=parts,
         loaders=loaders.loaders_of(image),
         settings=Settings(inner=config.boot.cmdline, words=setup.cmdline, timeout=setup.timeout),
+        first=setup.first_sector,
     )
 
 

@@ -64,11 +64,16 @@ def image(
 
     Raises `StiefelError` for a file that is something else, and for what fails.
     """
+    if "@@" in str(file):
+        raise StiefelError(
+            f"{file} has @@ in its name, behind which mtools expects a number",
+            hint="name it without that",
+        )
     _refuse_other_file(file, update=update)
     with contents(config, passphrase=passphrase) as parts:
         _tell(parts)
         if update:
-            updates.update(file, parts)
+            updates.update_image(file, parts)
         else:
             _replace(file, parts, config)
     size = file.stat().st_size // MIB

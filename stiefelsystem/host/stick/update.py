@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import stat
 import struct
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +16,9 @@ from stiefelsystem.console import StiefelError, step, warn
 from stiefelsystem.host import tree
 from stiefelsystem.host.stick import compose, loaders, menu
 from stiefelsystem.host.stick.contents import WRAPPED, Contents
-from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.fat import AFRESH, Fat, beginning
 from stiefelsystem.host.stick.layout import (
+    EFI_CONFIG,
     MBR_FIRST_START,
     MENU,
     SECRETS,
@@ -25,52 +30,69 @@ from stiefelsystem.host.stick.layout import (
 
 # The signature of a master boot record, at its end.
 _SIGNATURE = b"\x55\xaa"
-_AFRESH = "write it anew, without --update; what else is on it is lost then"
+_NAMED = 3
 
 
 def update(path: Path, contents: Contents) -> None:
     """Put another set onto the stick, a device or an image, in the place of the older one.
 
     The boot loaders stay: they cannot be replaced without a moment in which nothing boots. Raises
-    `StiefelError` for what is no stick of ours, keeps its key in the other way, has no room, or
-    reads back as something else; then it boots what it had.
+    `StiefelError` for what is no stick of ours, keeps its key in the other way, has no room, fails,
+    or reads back as something else; then it boots what it had.
     """
     fat = replace(open_stick(path), time=contents.time)
-    _refuse_other_key(fat, wrapped=contents.wrapped)
     numbers = {name: menu.number_of(fat.text(in_set(name, SET)), name) for name in SETS}
+    _refuse_other_key(fat, [name for name in SETS if numbers[name]], wrapped=contents.wrapped)
+    _tell_what_stays(fat, contents.loaders)
     # Of two that are equal, GRUB boots the first one.
     older = min(reversed(SETS), key=lambda name: numbers[name])
     with step("replace the older set of kernel and ramdisk"):
         try:
-            compose.put_set(fat, older, contents, number=max(numbers.values()) + 1)
+            with _freeing(fat, older, contents):
+                compose.put_set(fat, older, contents, number=max(numbers.values()) + 1)
         except StiefelError as error:
-            _free(fat, older, contents)
-            raise StiefelError(f"the stick keeps what it had: {error}", hint=_AFRESH) from error
-    _compare_loaders(fat, contents.loaders)
+            raise StiefelError(f"the stick keeps what it had: {error}", hint=error.hint) from error
+
+
+def update_image(image: Path, contents: Contents) -> None:
+    """The same for an image file, which nobody but its owner can read from then on.
+
+    Raises `StiefelError` for one that another program of ours updates, too.
+    """
+    with _claimed(image) as handle:
+        _make_private(handle, image)
+        update(image, contents)
 
 
 def open_stick(path: Path) -> Fat:
     """The filesystem of a stick. Raises `StiefelError` for what is none of ours."""
-    try:
-        with path.open("rb") as file:
-            record = file.read(SECTOR)
-    except OSError as error:
-        raise StiefelError(f"cannot read {path}: {error.strerror}") from error
+    record = beginning(path, SECTOR)
+    wrong = f"{path} is no stick of stiefelsystem"
     if len(record) == SECTOR and record.endswith(_SIGNATURE):
         (first,) = struct.unpack_from("<I", record, MBR_FIRST_START)
         fat = Fat(path, first * SECTOR)
-        if first and fat.text(MENU):
-            return fat
-    raise StiefelError(f"{path} is no stick of stiefelsystem", hint=_AFRESH)
+        try:
+            if first and fat.text(MENU):
+                return fat
+        except StiefelError as error:
+            raise StiefelError(
+                f"{wrong}, as far as can be told: {error}", hint=error.hint
+            ) from error
+    raise StiefelError(wrong, hint=AFRESH)
 
 
-def _refuse_other_key(fat: Fat, *, wrapped: bool) -> None:
+def _refuse_other_key(fat: Fat, valid: Collection[str], *, wrapped: bool) -> None:
     """A set that is not replaced keeps its key, and what is overwritten by a file need not be gone
-    from the medium. So a stick's key is wrapped from the beginning, or never."""
-    for name in SETS:
+    from the medium. So a stick's key is wrapped from the beginning, or never; and where it cannot
+    be told which, as without a valid set, nothing is put there."""
+    if not valid:
+        raise StiefelError(f"neither of the sets on {fat.path} is whole", hint=AFRESH)
+    for name in valid:
         archive = fat.text(in_set(name, SECRETS))
-        is_wrapped = f"{WRAPPED}\0" in archive
-        if wrapped and not is_wrapped and f"{tree.KEY_PATH}\0" in archive:
+        is_wrapped, is_plain = (f"{path}\0" in archive for path in (WRAPPED, tree.KEY_PATH))
+        if not is_wrapped and not is_plain:
+            raise StiefelError(f"{fat.path} has no key in {in_set(name, SECRETS)}", hint=AFRESH)
+        if wrapped and is_plain:
             raise StiefelError(
                 f"{fat.path} has the key as it is, and an update does not remove it",
                 hint="write it anew, with --passphrase and without --update; or leave that out",
@@ -83,17 +105,60 @@ def _refuse_other_key(fat: Fat, *, wrapped: bool) -> None:
             )
 
 
-def _free(fat: Fat, name: str, contents: Contents) -> None:
-    """Remove what there is of a set that is not valid: its owner may have use for the room."""
-    with suppress(StiefelError):
-        if not fat.exists(in_set(name, SET)):
-            for file in contents.files:
-                fat.remove(in_set(name, file))
+@contextmanager
+def _claimed(image: Path) -> Iterator[int]:
+    """For us alone, as far as programs of ours go: mtools would not notice another's writing."""
+    try:
+        handle = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise StiefelError(f"cannot open {image} for writing: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StiefelError(
+                f"another program of stiefelsystem updates {image}", hint="wait until it is done"
+            ) from error
+        yield handle
+    finally:
+        os.close(handle)
 
 
-def _compare_loaders(fat: Fat, folder: Path) -> None:
-    for path in sorted((folder / loaders.ESP / "EFI").rglob("*.*")):
-        name = str(path.relative_to(folder / loaders.ESP))
-        if not fat.exists(name) or fat.digest(name) != files.digest(path):
-            warn(f"the stick's boot loader {name} is another one than Debian has now; it stays")
-            return
+def _make_private(handle: int, image: Path) -> None:
+    if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
+        try:
+            os.fchmod(handle, 0o600)
+        except OSError as error:
+            warn(f"{image} holds the key, and others may have access to it: {error.strerror}")
+
+
+@contextmanager
+def _freeing(fat: Fat, name: str, contents: Contents) -> Iterator[None]:
+    """After an error or Ctrl-C, remove what there is of a set that is not valid: its owner may
+    have use for the room."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StiefelError):
+            if not fat.exists(in_set(name, SET)):
+                for file in contents.files:
+                    fat.remove(in_set(name, file))
+        raise
+
+
+def _tell_what_stays(fat: Fat, folder: Path) -> None:
+    """Warn of what an update leaves as it is where a stick that is written now has another."""
+    esp = folder / loaders.ESP
+    paths = sorted(path for path in esp.rglob("*") if path.is_file())
+    names = {str(path.relative_to(esp)): path for path in paths}
+    others = [name for name, path in names.items() if fat.digest(name) != files.digest(path)]
+    if not compose.has_bios_loader(fat, folder):
+        others.insert(0, "GRUB for a BIOS")
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        warn(
+            "boot loaders on the stick are others than the ramdisk's build has, and stay:"
+            f" {', '.join(others[:_NAMED])}{more}; only writing it anew replaces them"
+        )
+    if fat.text(MENU) != menu.menu() or fat.text(EFI_CONFIG) != menu.EFI_CONFIG:
+        warn("the stick's menu is another version's, and stays; only writing it anew replaces it")

@@ -18,6 +18,7 @@ from typing import Self
 from stiefelsystem.console import StiefelError, warn
 from stiefelsystem.host.stick import device as devices
 from stiefelsystem.host.stick.device import Device
+from stiefelsystem.host.stick.medium import GONE, failure
 from stiefelsystem.progress import Progress
 
 # ioctl numbers of block devices: linux/fs.h.
@@ -27,12 +28,6 @@ _SECTOR = 512
 _PIECE = 1 << 20
 # A GPT keeps a copy of itself in the last sectors: what was on the stick must not come back.
 _TAIL = 1 << 20
-# What the kernel answers for a device that was pulled out, or that fails. One that has gone has no
-# size any more, and so no space.
-_GONE = (
-    *(errno.EIO, errno.ENODEV, errno.ENXIO),
-    *(errno.ENOSPC, errno.ENOMEDIUM, errno.ETIMEDOUT),
-)
 
 
 def write(image: Path, device: Device) -> None:
@@ -131,13 +126,8 @@ class _Medium:
         try:
             yield
         except OSError as error:
-            if error.errno in _GONE:
-                raise StiefelError(
-                    f"{self.name} cannot be {what}: it was pulled out, or it fails"
-                    f" ({error.strerror})",
-                    hint="try another port, or another stick",
-                ) from error
-            raise StiefelError(f"{self.name} cannot be {what}: {error.strerror}") from error
+            gone = error.errno in GONE
+            raise failure(self.name, what, str(error.strerror), gone=gone) from error
 
 
 @contextmanager
