@@ -112,6 +112,13 @@ def updated_laptop(kind: Kind = DEMO) -> tuple[Config, Laptop]:
     return settings, updated
 
 
+def run_in(tree: Path, command: list[str], *, binds: dict[Path, str] | None = None) -> str:
+    """Run a command in a laptop's tree, which tests share: one at a time is let in. Returns what it
+    prints."""
+    with alone():
+        return debian.nspawn(tree, command, binds=binds, network=False)
+
+
 def new_kernel(laptop: Laptop) -> str:
     """The version of the kernel that came after the setup; `*` if none did."""
     old, new = (

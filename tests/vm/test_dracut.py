@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stiefelsystem.host import debian
 from stiefelsystem.host.laptop import MIB, PARTITIONS, Laptop
 from stiefelsystem.host.vm import VirtualMachine
 from tests import builds, capabilities, images
@@ -40,7 +39,7 @@ def unify(laptop: Laptop, folder: Path) -> Path:
     command = ["ukify", "build", f"--linux=/boot/vmlinuz-{version}", "--output=/mnt/image.efi"]
     command += [f"--initrd=/boot/initrd.img-{version}", "--microcode=/mnt/ucode"]
     command += [f"--uname={version}", "--cmdline=of its own"]
-    debian.nspawn(laptop.tree, command, binds={folder: "/mnt"}, network=False)
+    builds.run_in(laptop.tree, command, binds={folder: "/mnt"})
     return folder / "image.efi"
 
 
@@ -70,7 +69,7 @@ def without_systemd(laptop: Laptop, folder: Path) -> Path:
     """Make an initrd of the laptop's newest kernel, by its own dracut; the tree stays as it is."""
     command = ["dracut", "--kver", builds.new_kernel(laptop), "--omit", " ".join(_OMITTED)]
     command += ["--add-drivers", "ext4", "--tmpdir", "/mnt", f"/mnt/{_INITRD}"]
-    debian.nspawn(laptop.tree, command, binds={folder: "/mnt"}, network=False)
+    builds.run_in(laptop.tree, command, binds={folder: "/mnt"})
     return folder / _INITRD
 
 

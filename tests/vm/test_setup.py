@@ -52,7 +52,7 @@ def _state(path: Path) -> tuple[object, ...]:
 
 def contents(tree: Path, initrd: Path, kind: Kind) -> list[str]:
     """The names in an initrd."""
-    listed = debian.nspawn(tree, [_LISTERS[kind.generator], f"/boot/{initrd.name}"])
+    listed = builds.run_in(tree, [_LISTERS[kind.generator], f"/boot/{initrd.name}"])
     names = (line.split()[-1] for line in listed.splitlines() if "/" in line)
     return sorted(names)
 
