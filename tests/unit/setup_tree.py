@@ -327,3 +327,13 @@ def refusal(tree: Path, *plan: Step, yes: bool = True) -> StiefelError:
     error = refused(lambda: execute(plan, root=root_of(tree), yes=yes))
     assert snapshot(tree) == before
     return error
+
+
+def installed(tree: Path, *plan: Step) -> Root:
+    root = root_of(tree)
+    assert execute(plan, root=root, yes=True)
+    return root
+
+
+def has_record(tree: Path) -> bool:
+    return (tree / RECORD).exists()

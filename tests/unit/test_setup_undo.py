@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem.host import consent
-from stiefelsystem.host.setup import door
 from stiefelsystem.host.setup.execute import execute
 from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
@@ -26,19 +24,9 @@ from stiefelsystem.host.setup.steps import (
 from stiefelsystem.host.setup.undo import undo
 from tests import capabilities
 from tests.unit import setup_tree as system
-from tests.unit.setup_tree import answer, no_terminal, tree, write
+from tests.unit.setup_tree import answer, has_record, installed, no_terminal, tree, write
 
 __all__ = ["answer", "no_terminal", "tree"]  # the fixtures
-
-
-def installed(tree: Path, *plan: Step) -> Root:
-    root = system.root_of(tree)
-    assert execute(plan, root=root, yes=True)
-    return root
-
-
-def has_record(tree: Path) -> bool:
-    return (tree / system.RECORD).exists()
 
 
 def test_nothing_to_undo(tree: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -272,46 +260,6 @@ def test_folder_is_gone(tree: Path, answer: Callable[[str], None]) -> None:
     assert undo(root=root)
 
 
-def test_take_back_that_fails(tree: Path, answer: Callable[[str], None]) -> None:
-    fails = Command(id="b", purpose="why", argv=("true",), take_back=("sh", "-c", "exit 3"))
-    root = installed(tree, write("a", "/etc/a"), fails)
-    error = system.refused(lambda: undo(root=root, yes=True))
-    assert "status 3" in str(error)
-    assert "keep" in error.hint
-    assert (tree / "etc/a").exists()
-    answer("k\ny\n")
-    assert undo(root=root)
-    assert not (tree / "etc/a").exists()
-
-
-def test_what_has_come_to_be_at_work_is_not_disturbed(tree: Path) -> None:
-    before = system.snapshot(tree)
-    system.install(tree)
-    service = tree / "etc/wanted/service"
-
-    def busy() -> list[str]:  # once the service has gone
-        return [] if service.is_symlink() else ["apt (process 3)"]
-
-    root = system.root_of(tree)
-    error = system.refused(lambda: undo(root=root, yes=True, busy=busy))
-    assert str(error) == "packages is not taken back: at work is apt (process 3)"
-    assert "wait until it is done" in error.hint
-    assert (tree / "var/packages/nbd").exists()
-    assert system.uninstall(tree)
-    assert system.snapshot(tree) == before
-
-
-def test_interrupted_command_has_time_to_end(tree: Path) -> None:
-    line = f"{system.INTERRUPT}; rm etc/made"
-    step = Command(id="a", purpose="why", argv=("touch", "etc/made"), take_back=("sh", "-c", line))
-    root = system.direct_root_of(tree)
-    assert execute([step], root=root, yes=True)
-    with pytest.raises(KeyboardInterrupt):
-        undo(root=root, yes=True)
-    assert not (tree / "etc/made").exists()
-    assert has_record(tree)
-
-
 def test_initrd_is_made_again_whenever_something_went(
     tree: Path, answer: Callable[[str], None]
 ) -> None:
@@ -345,44 +293,6 @@ def test_what_another_plan_had(tree: Path) -> None:
     assert (tree / "boot/again").read_text() == "1\n1\n"
     (tree / "boot/again").unlink()
     assert system.snapshot(tree) == before
-
-
-@pytest.mark.parametrize(
-    ("id", "path"), [("conf", "etc/init/init.conf"), ("service", f"{system.RECORD}/record")]
-)
-def test_full_medium(tree: Path, monkeypatch: pytest.MonkeyPatch, id: str, path: str) -> None:
-    """What cannot be written is named, with the step, and with how to go on."""
-    before = system.snapshot(tree)
-    system.install(tree)
-    real = os.write
-
-    def full(handle: int, content: bytes) -> int:
-        if Path(path).name in os.readlink(f"/proc/self/fd/{handle}"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(handle, content)
-
-    monkeypatch.setattr(os, "write", full)
-    error = system.refused(lambda: system.uninstall(tree))
-    said = f"{id} is not taken back: [Errno 28] No space left on device: '{tree / path}'"
-    assert str(error) == said
-    assert "--uninstall" in error.hint
-    monkeypatch.undo()
-    assert system.uninstall(tree)
-    assert system.snapshot(tree) == before
-
-
-def test_folder_that_cannot_be_removed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise OSError(errno.EROFS, "Read-only file system", str(path))
-
-    root = installed(tree, write("a", "/etc/new/a"))
-    monkeypatch.setattr(door, "remove_folder", refuse)
-    error = system.refused(lambda: undo(root=root, yes=True))
-    assert "Read-only file system: '" in str(error)
-    assert "--uninstall" in error.hint
-    monkeypatch.undo()
-    assert undo(root=root, yes=True)
-    assert not (tree / "etc/new").exists()
 
 
 def test_unit(tree: Path) -> None:

@@ -23,23 +23,11 @@ from stiefelsystem.host.stick.contents import contents
 from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import MENU, MIB, SECTOR, in_set
 from tests.unit import one_stick
+from tests.unit.stick_sets import config, image
+
+__all__ = ["config", "image"]  # the fixtures
 
 OFFSET = 2048 * SECTOR
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    one_stick.require_tools()
-    return one_stick.settings(tmp_path / "home")
-
-
-@pytest.fixture
-def image(tmp_path: Path, config: Config) -> Path:
-    """A stick that is there; the ramdisk is another one by now."""
-    path = tmp_path / "stick.img"
-    make.image(path, config)
-    one_stick.new_ramdisk(config.paths.cpio)
-    return path
 
 
 @pytest.fixture
@@ -304,6 +292,6 @@ def test_late_partition_has_room(tmp_path: Path) -> None:
     one_stick.new_ramdisk(made.paths.cpio, size=48 * MIB)
     smallest.touch()
     with contents(made) as parts:
-        compose.compose(smallest, parts, size=compose.smallest(parts), first=parts.first)
+        compose.compose(smallest, parts, size=compose.smallest(parts))
     read = one_stick.read(smallest, in_set("a", "initrd.img"), first=parts.first)
     assert read == made.paths.cpio.read_bytes()

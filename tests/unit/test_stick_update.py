@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import random
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stiefelsystem import run as running
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host import pack
-from stiefelsystem.host.stick import compose, fat, loaders, make, menu, update
+from stiefelsystem.host.stick import compose, fat, loaders, make, update
 from stiefelsystem.host.stick.contents import contents
 from stiefelsystem.host.stick.layout import EFI_CONFIG, MENU, MIB, SECTOR, SETS, in_set
 from tests import capabilities
 from tests.unit import one_stick
+from tests.unit.stick_sets import (
+    booted,
+    config,
+    image,
+    in_image,
+    kernel_and_image,
+    numbers,
+)
+
+__all__ = ["config", "image"]  # the fixtures
 
 # Of one set: more than half of the smallest stick's room.
 LARGE = 24 * MIB
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    one_stick.require_tools()
-    return one_stick.settings(tmp_path / "home")
-
-
-@pytest.fixture
-def image(tmp_path: Path, config: Config) -> Path:
-    """A stick that is there; the ramdisk is another one by now."""
-    path = tmp_path / "stick.img"
-    make.image(path, config)
-    one_stick.new_ramdisk(config.paths.cpio)
-    return path
-
-
-def number(image: Path, name: str) -> int:
-    path = in_set(name, "set.cfg")
-    present = path in one_stick.names(image)
-    return menu.number_of(one_stick.read(image, path).decode(), name) if present else 0
-
-
-def numbers(image: Path) -> dict[str, int]:
-    return {name: number(image, name) for name in SETS}
-
-
-def booted(image: Path) -> str:
-    """The set that GRUB boots."""
-    return max(SETS, key=lambda name: number(image, name))
-
-
-def kernel_and_image(config: Config) -> tuple[bytes, bytes]:
-    return pack.kernel_of(config.paths.cpio).read_bytes(), config.paths.cpio.read_bytes()
-
-
-def in_image(image: Path, name: str) -> tuple[bytes, bytes]:
-    assert one_stick.read(image, in_set(name, "key.cpio")) == one_stick.secrets()
-    kernel, ramdisk = (one_stick.read(image, in_set(name, n)) for n in ("vmlinuz", "initrd.img"))
-    return kernel, ramdisk
-
-
-def valid_sets(image: Path) -> dict[int, tuple[bytes, bytes]]:
-    """What is in each set that GRUB might boot, by its number."""
-    return {number(image, name): in_image(image, name) for name in SETS if number(image, name)}
 
 
 def test_sets_alternate(image: Path, config: Config, tmp_path: Path) -> None:
@@ -291,105 +249,13 @@ def test_menu_of_another_version(
     assert one_stick.read(image, name) == b"# of another version\n"
 
 
-def calls(monkeypatch: pytest.MonkeyPatch, before_call: Any) -> None:
-    """Have `before_call` called with each command of mtools', before it runs."""
-
-    def run(command: list[str], **options: Any) -> Any:
-        before_call(command)
-        return running.run(command, **options)
-
-    monkeypatch.setattr(fat, "run", run)
-
-
-def test_tool_that_fails(image: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, at each of its calls that write, in turn."""
-    make.image(image, config, update=True)
-    at = 0
-    while True:
-        before, name = valid_sets(image), booted(image)
-        count = iter(range(100))
-
-        def fail(command: list[str], at: int = at, count: Iterator[int] = count) -> None:
-            if command[0] in ("mcopy", "mdel", "mmd") and next(count) == at:
-                raise StiefelError("it fails")
-
-        one_stick.new_ramdisk(config.paths.cpio)
-        with monkeypatch.context() as patch:
-            calls(patch, fail)
-            try:
-                make.image(image, config, update=True)
-                break
-            except StiefelError as error:
-                assert "keeps what it had: it fails" in str(error)
-                assert not error.hint
-        assert booted(image) == name
-        assert valid_sets(image).items() <= before.items()
-        at += 1
-    assert at >= 4
-    assert in_image(image, booted(image)) == kernel_and_image(config)
-
-
-def _update_and_die(image: Path, config: Config, at: int, later: float) -> None:
-    """In a process of its own: end by SIGKILL at the call number `at`, or while it runs."""
-    left = iter(range(at))
-
-    def run(command: list[str], **options: Any) -> Any:
-        if next(left, None) is None:
-            if later:
-                running.subprocess.Popen(
-                    ["timeout", "-s", "KILL", f"{later}", *command],
-                    env=running.environment(fat._ENV),
-                    stdin=running.subprocess.DEVNULL,
-                    stderr=running.subprocess.DEVNULL,
-                    stdout=running.subprocess.DEVNULL,
-                ).wait()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return running.run(command, **options)
-
-    fat.run = run
-    with contents(config) as parts:
-        update.update(image, parts)
-
-
-@pytest.mark.parametrize("mode", ["between", "within"])
-def test_killed(image: Path, config: Config, tmp_path: Path, mode: str) -> None:
-    """Whenever it is, the set that was booted before boots, or the new one does."""
-    capabilities.require_tools("fsck.vfat")
-    make.image(image, config, update=True)
-    chance = random.Random(mode)
-    context = multiprocessing.get_context("fork")
-    at = 0
-    one_stick.new_ramdisk(config.paths.cpio, size=2 * MIB)
-    while True:
-        before, newest = valid_sets(image), max(numbers(image).values())
-        later = 0 if mode == "between" else chance.choice([0.002, 0.004, 0.008])
-        process = context.Process(target=_update_and_die, args=(image, config, at, later))
-        process.start()
-        process.join(60)
-        assert process.exitcode in (0, -signal.SIGKILL)
-        after = valid_sets(image)
-        if newest + 1 in after:
-            assert after.pop(newest + 1) == kernel_and_image(config)
-        assert newest in after
-        assert after.items() <= before.items()
-        if process.exitcode == 0:
-            break
-        at += 1
-    assert at >= 7
-    make.image(image, config, update=True)
-    assert in_image(image, booted(image)) == kernel_and_image(config)
-    # At worst, room is lost; nothing has two owners.
-    done = one_stick.fsck(image, tmp_path)
-    assert "share" not in done.stdout
-
-
 def test_smallest_stick(config: Config, tmp_path: Path) -> None:
     """What a device needs at least is enough; an update then finds no room, and says so."""
     one_stick.new_ramdisk(config.paths.cpio, size=48 * MIB)
     path = tmp_path / "stick.img"
     path.touch()
     with contents(config) as parts:
-        compose.compose(path, parts, size=compose.smallest(parts), first=2048)
+        compose.compose(path, parts, size=compose.smallest(parts))
         with pytest.raises(StiefelError, match="keeps what it had"):
             update.update(path, parts)
     assert in_image(path, "a") == kernel_and_image(config)

@@ -60,11 +60,12 @@ def comfortable(contents: Contents) -> int:
     return math.ceil(size / (16 * MIB)) * 16 * MIB
 
 
-def compose(image: Path, contents: Contents, *, size: int, first: int) -> None:
-    """Make the image file, `size` bytes and sparse; its partition begins at sector `first`.
+def compose(image: Path, contents: Contents, *, size: int) -> None:
+    """Make the image file, `size` bytes and sparse.
 
-    Raises `StiefelError` if that is no good, or a tool fails.
+    Raises `StiefelError` if its partition begins too early, or a tool fails.
     """
+    first = contents.first
     core = contents.loaders / loaders.BIOS_CORE
     if core.exists() and core.stat().st_size > (first - 1) * SECTOR:
         least = 1 + math.ceil(core.stat().st_size / SECTOR)

@@ -52,7 +52,7 @@ def stick(
             # Sparse, and as large as the stick. It holds the key, so it is gone with this process.
             with TemporaryFile(dir=config.paths.workdir) as file:
                 image = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
-                _compose(image, parts, config, size=found.size)
+                _compose(image, parts, size=found.size)
                 writing.write(image, found)
     say(f"{found.name} is ready; it can be pulled out")
 
@@ -75,7 +75,7 @@ def image(
         if update:
             updates.update_image(file, parts)
         else:
-            _replace(file, parts, config)
+            _replace(file, parts)
     size = file.stat().st_size // MIB
     say(f"{file} is ready: {size} MiB; like a stick, it holds the key")
 
@@ -152,22 +152,20 @@ def _refuse_other_file(file: Path, *, update: bool) -> None:
             raise StiefelError(f"{file} is there, and no image of a stick", hint=hint) from error
 
 
-def _replace(file: Path, parts: Contents, config: Config) -> None:
+def _replace(file: Path, parts: Contents) -> None:
     new = file.with_name(f".{file.name}.{os.urandom(8).hex()}.new")
     try:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        size = compose.comfortable(parts)
-        _compose(new, parts, config, size=size)
+        _compose(new, parts, size=compose.comfortable(parts))
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)
     files.belongs_to_invoker(file)
 
 
-def _compose(image: Path, parts: Contents, config: Config, *, size: int) -> None:
-    first = config.client_setup.first_sector
+def _compose(image: Path, parts: Contents, *, size: int) -> None:
     with step("put the stick's contents together"):
-        compose.compose(image, parts, size=size, first=first)
+        compose.compose(image, parts, size=size)
 
 
 @contextmanager
