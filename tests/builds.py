@@ -62,11 +62,18 @@ def run_demo(*options: str) -> None:
     command = [REPO / "test-qemu", "demo", "--check", "--yes", *options]
     folders = ["--workdir", WORKDIR, "--cache", CACHE]
     with alone():
-        done = subprocess.run([*command, *folders], timeout=_WATCHDOG_SECONDS, check=False)
+        done = subprocess.run(
+            [*command, *folders],
+            timeout=_WATCHDOG_SECONDS,
+            check=False,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    print(done.stderr)
     if done.returncode != 0:
         for log in sorted(WORKDIR.glob("*.log")):
             print(f"--- {log}\n{log.read_text(errors='replace')[-20_000:]}")
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def demo_ramdisk() -> Config:
