@@ -8,6 +8,7 @@ import re
 import stat
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_files(config: Config, tmp_path: Path) -> None:
 def test_plain_key_and_wrapped_key(config: Config, tmp_path: Path) -> None:
     plain, secret = tmp_path / "plain.img", tmp_path / "secret.img"
     make.image(plain, config)
-    make.image(secret, config, passphrase="correct horse")
+    make.image(secret, config, passphrase=lambda: "correct horse")
     assert one_stick.KEY in plain.read_bytes()
     data = secret.read_bytes()
     assert one_stick.KEY not in data
@@ -253,8 +254,10 @@ def test_no_ramdisk(config: Config, tmp_path: Path, which: str) -> None:
     assert not (tmp_path / "stick.img").exists()
 
 
-@pytest.mark.parametrize("passphrase", [None, "word"])
-def test_secrets_that_are_none(config: Config, tmp_path: Path, passphrase: str | None) -> None:
+@pytest.mark.parametrize("passphrase", [None, lambda: "word"])
+def test_secrets_that_are_none(
+    config: Config, tmp_path: Path, passphrase: Callable[[], str] | None
+) -> None:
     secret = pack.secrets_of(config.paths.cpio)
     for data, words in (
         (secret.read_bytes()[:-200], "is damaged"),
@@ -320,7 +323,19 @@ def test_passphrase_is_not_asked_for_nothing(
         make.new_passphrase(config)
 
 
+def test_passphrase_is_not_asked_where_the_file_is_refused(config: Config, tmp_path: Path) -> None:
+    def ask() -> str:
+        raise AssertionError("it is asked for")
+
+    other = tmp_path / "letter.txt"
+    other.write_text("mine")
+    for file, update in ((other, False), (tmp_path / "missing.img", True), (tmp_path, False)):
+        with pytest.raises(StiefelError):
+            make.image(file, config, update=update, passphrase=ask)
+    assert other.read_text() == "mine"
+
+
 def test_empty_passphrase_never_means_none(config: Config, tmp_path: Path) -> None:
     with pytest.raises(StiefelError, match="empty"):
-        make.image(tmp_path / "stick.img", config, passphrase="")
+        make.image(tmp_path / "stick.img", config, passphrase=lambda: "")
     assert not (tmp_path / "stick.img").exists()

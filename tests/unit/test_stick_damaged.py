@@ -33,7 +33,7 @@ OFFSET = 2048 * SECTOR
 @pytest.fixture
 def wrapped(tmp_path: Path, config: Config) -> Path:
     path = tmp_path / "wrapped.img"
-    make.image(path, config, passphrase="word")
+    make.image(path, config, passphrase=lambda: "word")
     return path
 
 

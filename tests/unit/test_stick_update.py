@@ -126,21 +126,21 @@ def test_plain_key_is_not_wrapped_by_an_update(image: Path, config: Config) -> N
     """The other set would keep it, and so would the medium."""
     before = image.read_bytes()
     with pytest.raises(StiefelError, match="has the key as it is") as caught:
-        make.image(image, config, update=True, passphrase="word")
+        make.image(image, config, update=True, passphrase=lambda: "word")
     assert "anew" in caught.value.hint
     assert image.read_bytes() == before
 
 
 def test_wrapped_key_is_not_laid_bare_by_an_update(config: Config, tmp_path: Path) -> None:
     image = tmp_path / "stick.img"
-    make.image(image, config, passphrase="word")
+    make.image(image, config, passphrase=lambda: "word")
     before = image.read_bytes()
     with pytest.raises(StiefelError, match="wrapped by a passphrase") as caught:
         make.image(image, config, update=True)
     assert "--passphrase" in caught.value.hint
     assert image.read_bytes() == before
     for _ in SETS:
-        make.image(image, config, update=True, passphrase="word")
+        make.image(image, config, update=True, passphrase=lambda: "word")
     assert numbers(image) == {"a": 3, "b": 2}
     assert one_stick.KEY not in image.read_bytes()
 

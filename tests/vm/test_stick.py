@@ -59,7 +59,7 @@ def desktop(settings: Config, stick: Path, firmware: Firmware) -> Hardware:
 
 def test_uefi_and_a_passphrase(settings: Config, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
-    make.image(stick, settings, passphrase=_PASSPHRASE)
+    make.image(stick, settings, passphrase=lambda: _PASSPHRASE)
     with VirtualMachine(desktop(settings, stick, Firmware.UEFI), tmp_path) as machine:
         machine.wait_for(_MENU, _SECONDS)
         machine.type("\n")

@@ -58,11 +58,16 @@ def stick(
 
 
 def image(
-    file: Path, config: Config, *, update: bool = False, passphrase: str | None = None
+    file: Path,
+    config: Config,
+    *,
+    update: bool = False,
+    passphrase: Callable[[], str] | None = None,
 ) -> None:
     """Write an image of a stick, which replaces a former one as a whole; or update one.
 
-    Raises `StiefelError` for a file that is something else, and for what fails.
+    `passphrase` asks for one, which is done only where the file may become an image. Raises
+    `StiefelError` for a file that is something else, and for what fails.
     """
     if "@@" in str(file):
         raise StiefelError(
@@ -70,7 +75,7 @@ def image(
             hint="name it without that",
         )
     _refuse_other_file(file, update=update)
-    with contents(config, passphrase=passphrase) as parts:
+    with contents(config, passphrase=passphrase() if passphrase else None) as parts:
         _tell(parts)
         if update:
             updates.update_image(file, parts)
