@@ -37,7 +37,8 @@ from tests.keeper.test_session import PLAIN
 from tests.namespaces import in_own_mounts, in_own_network
 from tests.netns.test_link_settings import eventually, ip, is_there, keeping, run
 
-PACKAGES = ("connman", "dbus", "dhcpcd-base", "network-manager")
+PACKAGES = ("connman", "dbus", "dhcpcd-base", "ifupdown", "network-manager")
+INTERFACES = "etc/network/interfaces"
 _FOLDER = builds.REPO / "workdir/managers"
 _SECONDS = 30.0
 # linux/if_ether.h, linux/rtnetlink.h, linux/if.h
@@ -112,6 +113,8 @@ def debian_tree() -> Path:
         # invoke-rc.d(8): nothing may be started.
         files.write(tree / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", mode=0o755)
         debian.install(tree, PACKAGES, supply)
+        # By its file, NetworkManager and our steps take it that ifupdown is used.
+        (tree / INTERFACES).unlink()
         stamp.write()
     return tree
 

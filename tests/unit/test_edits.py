@@ -154,19 +154,16 @@ def test_connman(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "between"),
+    "before",
     [
-        ("", ""),
-        ("auto lo\niface lo inet loopback\n", ""),
-        ("auto lo\r\niface lo inet loopback", "\n"),
-        ("iface eth0 inet manual\n\tup a \\\n", "\n"),
-        ("iface eth0 inet manual\n\tup a \\", "\n\n"),
-        ("iface stiefellink inet manual\n", ""),
-        ("# iface stiefellink inet manual\n# iface stiefeltun inet manual\n", ""),
+        "",
+        "auto lo\r\niface lo inet loopback",
+        "iface stiefellink inet manual\n",
+        "# iface stiefellink inet manual\n# iface stiefeltun inet manual\n",
     ],
 )
-def test_ifupdown_gets_the_rule(before: str, between: str) -> None:
-    assert interfaces(before) == before + between + IFUPDOWN
+def test_ifupdown_gets_the_rule(before: str) -> None:
+    assert interfaces(before) == IFUPDOWN + before
 
 
 def test_ifupdown_has_them_already() -> None:
@@ -182,7 +179,11 @@ def test_ifupdown_has_them_already() -> None:
         ("source-directory /etc/network/interfaces.d\n", True),
         ("source-directory interfaces.d/", True),
         ("\tsource \\\n /etc/network/*.d/*\n", True),
-        ("source /etc/network/interfaces.d/*.cfg /etc/network/interfaces.d/stiefel*\n", True),
+        ("source /etc/network/interfaces.d/*.cfg /etc/network/interfaces.d/00-s*\n", True),
+        ("source interfaces.d/*\nauto /*=lan\n", True),
+        ("allow-hotplug /*\nauto lo eth0\nsource interfaces.d/*\n", True),
+        ("auto lo /*=lan\nsource interfaces.d/*\n", False),
+        ("allow-auto mac/02:*=lan\nsource interfaces.d/*\n", False),
         ("", False),
         ("#source /etc/network/interfaces.d/*\n", False),
         ("source /etc/network/interfaces.d/*.cfg\n", False),
@@ -194,7 +195,7 @@ def test_ifupdown_has_them_already() -> None:
     ],
 )
 def test_interfaces_that_are_read_as_well(text: str, read: bool) -> None:
-    path = "/etc/network/interfaces.d/stiefellink"
+    path = "/etc/network/interfaces.d/00-stiefellink"
     assert edits.reads(text, path, of="/etc/network/interfaces") is read
 
 

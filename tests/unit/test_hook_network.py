@@ -72,3 +72,4 @@ def test_ifupdown() -> None:
         assert ["iface", name, "inet", "manual"] in stanzas
     for option in ("no-auto-down", "no-scripts"):
         assert [option, *NAMES] in stanzas
+    assert ["auto", *(f"/{name}" for name in NAMES)] in stanzas

@@ -88,16 +88,16 @@ def test_ifupdown_has_a_folder(tree: Path) -> None:
     assert install(tree) == ["network", "network-ifupdown"]
     now = files(tree)
     assert now["etc/network/interfaces"] == INTERFACES + SOURCE
-    assert "iface stiefellink inet manual\n" in now["etc/network/interfaces.d/stiefellink"]
+    assert "iface stiefellink inet manual\n" in now["etc/network/interfaces.d/00-stiefellink"]
 
 
 def test_ifupdown_has_one_file(tree: Path) -> None:
     write(tree, UGLY["interfaces without source"])
     install(tree)
     now = files(tree)
-    assert "etc/network/interfaces.d/stiefellink" not in now
-    assert now["etc/network/interfaces"].startswith(INTERFACES)
-    assert now["etc/network/interfaces"].endswith("iface stiefeltun inet manual\n")
+    assert "etc/network/interfaces.d/00-stiefellink" not in now
+    assert "\niface stiefeltun inet manual\n" in now["etc/network/interfaces"]
+    assert now["etc/network/interfaces"].endswith("manual\n" + INTERFACES.rstrip())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ Edit = Callable[[str, str, Sequence[str]], str]
 _DHCPCD_BLOCKS = ("interface", "profile", "ssid")
 _CONNMAN_GROUP = "[General]"
 _CONNMAN_LIST = re.compile(r"\s*NetworkInterfaceBlacklist\s*=")
+# Where interfaces(5) names what `ifup -a` brings up; a pattern there has a slash.
+_AT_BOOT = ("auto", "allow-auto")
 
 
 def dhcpcd(text: str, rule: str, names: Sequence[str]) -> str:
@@ -74,24 +76,22 @@ def _extended(line: str, names: Sequence[str]) -> str:
 
 
 def interfaces(text: str, rule: str, names: Sequence[str]) -> str:
-    """ifupdown's interfaces(5) with the rule at its end, unless it has these interfaces."""
+    """ifupdown's interfaces(5) with the rule at its head, unless it has these interfaces."""
     defined = {words[1] for words in _stanzas(text) if words[0] == "iface" and len(words) > 1}
-    if defined.issuperset(names):
-        return text
-    text = _on_lines_of_its_own(text)
-    if text.endswith("\\\n"):
-        text += "\n"  # that ends the last line, which would go on in the rule
-    return text + rule
+    return text if defined.issuperset(names) else rule + text
 
 
 def reads(text: str, path: str, *, of: str) -> bool:
-    """Whether the interfaces(5) file `of`, with this text, takes in the file `path` as well.
+    """Whether the interfaces(5) file `of`, with this text, takes in the file `path` as well, and
+    before anything of its own that may match every interface.
 
     Of the shell's patterns, those that are common; where others are used, it says no.
     """
     file, base = PurePosixPath(path), PurePosixPath(of).parent
     for word, *patterns in _stanzas(text):
         for pattern in patterns:
+            if word in _AT_BOOT and "/" in pattern:
+                return False
             whole = str(base / pattern)
             if word == "source" and file.match(whole):
                 return True

@@ -26,7 +26,7 @@ _FILES = {
 }
 _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/usr/local/sbin")
 _INTERFACES = "/etc/network/interfaces"
-_OF_INTERFACES = "/etc/network/interfaces.d/stiefellink"
+_OF_INTERFACES = "/etc/network/interfaces.d/00-stiefellink"
 # Successors of ifupdown: they leave alone what is in no file of theirs, and take a part of our rule
 # for an error.
 _SUCCESSORS = ("/etc/network/ifupdown2", "/etc/network/ifupdown-ng.conf")
