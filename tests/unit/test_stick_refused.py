@@ -40,7 +40,10 @@ REFUSED = {
         "umount /dev/sdb",
     ),
     "the running system": (
-        stick(node("sdb1"), node("sdb2", fstype="ext4", mountpoints=["/run/netns", "/"])),
+        stick(
+            node("sdb1", fstype="ext4", mountpoints=["/boot"]),
+            node("sdb2", fstype="ext4", mountpoints=["/run/netns", "/"]),
+        ),
         "/dev/sdb2 is mounted at /run/netns and /",
         "this machine runs from it",
     ),

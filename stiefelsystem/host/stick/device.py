@@ -264,7 +264,8 @@ def _refuse_boot_disk(device: Device, boot_disk: Path | None) -> None:
 
 
 def _refuse_used(device: Device) -> None:
-    for content in device.contents:
+    # That the machine runs from it tells more than that /boot is on it.
+    for content in sorted(device.contents, key=lambda content: "/" not in content.mounts):
         _refuse_mounted(content)
     for content in device.contents:
         if content.type != "part" and content.number != device.number:
