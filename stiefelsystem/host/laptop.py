@@ -111,13 +111,14 @@ def build(config: Config, config_text: str, *, mirror: str | None, kind: Kind = 
         folder / "initrd.img",
         f"root=UUID={PARTITIONS[1].uuid} ro console=ttyS0 quiet panic=1 oops=panic",
     )
-    stamp = Stamp(laptop.image, config_text, *_OWN_PARTS, config.paths.key, config.paths.cpio)
+    names = (*_PACKAGES, kind.generator, *kind.packages)
+    ours = (*_OWN_PARTS, config.paths.key, config.paths.cpio)
+    stamp = Stamp(laptop.image, config_text, *names, *ours)
     if stamp.is_current():
         say(f"the virtual {kind.name} is as it should be")
         return laptop
     stamp.remove()
     files.make_folder(folder)
-    names = (*_PACKAGES, kind.generator, *kind.packages)
     packages = [name.format(architecture=debian.architecture()) for name in names]
     debian.packaged_tree(laptop.before, packages, debian.Supply(config.paths.cache, mirror))
     with step(f"{kind.name}: its own initrd, as before we come"):
