@@ -23,7 +23,7 @@ _RULES = [
         ),
         (r"hibernate=(?!no$|noresume$).*", "what runs on the desktop is not hibernated"),
         (
-            r"(mem|memmap|efi_fake_mem|reserve)=.*",
+            r"(mem|memmap|efi_fake_mem|reserve|(default_)?hugepages(z)?|crashkernel)=.*",
             "it is about the laptop's memory, and the desktop has another",
         ),
         (
@@ -47,6 +47,10 @@ _RULES = [
         (
             r"(ip|netroot|rd\.neednet)=.*",
             "it would wait for the laptop's network, and may take the link to the disk for it",
+        ),
+        (
+            r"(modprobe\.blacklist|module_blacklist|rd\.driver\.blacklist)=(.*,)?(nbd|wireguard)(,.*)?",
+            "it keeps out what the way to the disk needs",
         ),
         # ipv6.disable_ipv6= stays: the keeper switches IPv6 on where it needs it.
         (r"ipv6\.disable=(?!0$).*", "the link to the disk needs IPv6"),

@@ -34,6 +34,16 @@ REMOVE = """\
 #!/bin/sh
 cd "$(dirname "$0")/.." && rm "$1" ".$2"
 """
+# A line of shell finds what stands in, too; nothing runs in a tree that could be stopped.
+SHELL = """\
+#!/bin/sh
+PATH="$(dirname "$0"):$PATH" exec /bin/sh "$@"
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+PATH=/usr/bin:/bin
+[ "$1" = stop ] || exec systemctl --root="${0%/bin/systemctl}" "$@"
+"""
 INSTALLED = {
     "debian": "".join(
         f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n"
@@ -76,6 +86,8 @@ class System:
         (tree / folder / "theirs").write_text("their hook\n")
         self.command(*COMMANDS, text=MAKE.format(folder=folder, initrd=initrd))
         self.command("rm", text=REMOVE)
+        self.command("sh", text=SHELL)
+        self.command("systemctl", text=SYSTEMCTL)
         self._database(family)
         self.root = Root(tree, enter=lambda argv: [tree / "bin" / argv[0], *argv[1:]])
         if generator != "mkinitcpio":

@@ -17,7 +17,7 @@ rd.md.uuid=1 zfs=rpool/ROOT/debian root=ZFS=rpool/ROOT/debian zfs_force=1 bootfs
 init=/usr/lib/systemd/systemd systemd.unit=multi-user.target rd.auto=1 dolvm crypt_root=UUID=1
 nomodeset i915.enable_psr=0 amdgpu.dc=0 nvidia-drm.modeset=1 intel_iommu=on iommu=pt
 console=tty0 console=ttyS0,115200n8 earlyprintk=vga video=eDP-1:1920x1080@60 video=efifb:off
-acpi_osi=Linux acpi_backlight=vendor pci=noaer modprobe.blacklist=nouveau net.ifnames=0
+acpi_osi=Linux acpi_backlight=vendor pci=noaer modprobe.blacklist=nouveau,nbdx net.ifnames=0
 mitigations=off noresume hibernate=no zswap.enabled=1 mem_sleep_default=deep resume
 systemd.machine_id=1 single memory=x vt.handoff=7 "dyndbg=file a +p" video=HDMI-A-1:e video=xd
 ipv6.disable_ipv6=1 ipv6.disable=0
@@ -28,6 +28,8 @@ resume_offset=34816 resumeflags=subvol=@ rd.resume=1 resumewait resumedelay=5 hi
 mem=8G memmap=1G$0x1000 maxcpus=4 nr_cpus=8 isolcpus=2-3 nohz_full=1 rcu_nocbs=1
 earlycon=uart8250,mmio32,0xfe031000 earlyprintk=pciserial,0:1f.0 vfio-pci.ids=10de:1c03
 pci-stub.ids=8086:1 drm.edid_firmware=eDP-1:edid/x.bin video=HDMI-A-1:d video=DP-1:1024x768,d
+hugepages=8192 hugepagesz=2M default_hugepagesz=1G crashkernel=512M module_blacklist=x,nbd,y
+modprobe.blacklist=wireguard rd.driver.blacklist=nbd
 fbcon=rotate:1 fbcon=rotate_all:3 ip=dhcp ip=::::laptop:eth0:on rd.neednet=1 ipv6.disable=1
 stiefel_link=00:11:22:33:44:55
 """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
@@ -15,6 +16,7 @@ from stiefelsystem.config import Config
 from stiefelsystem.host import pack
 from stiefelsystem.host.preflight import boot, ramdisk
 from stiefelsystem.host.preflight.finding import Finding
+from stiefelsystem.host.preflight.generator import Generator, Name
 from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import Command
@@ -134,8 +136,10 @@ def free(monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
     monkeypatch.setattr(os, "statvfs", lambda folder: status)
 
 
-def look(tree: Path, config: Config, generator: str = "") -> list[Finding]:
-    return ramdisk.look(Root(tree), config, generator=generator)
+def look(tree: Path, config: Config, name: str = "", detail: str = "") -> list[Finding]:
+    names: dict[str, Name] = {name: name for name in get_args(Name)}
+    generator = Generator(names[name], "1", "/usr/bin/it", detail) if name else None
+    return ramdisk.look(Root(tree), config, generator)
 
 
 def done(tree: Path) -> None:
@@ -203,6 +207,23 @@ def test_room_for_what_initrds_grow_by(
     assert f"what initrds grow by would need {need} MiB there" in finding.text
     done(tree)
     assert levels(look(tree, built, "dracut")) == ["ok"]
+
+
+def test_room_for_all_drivers(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MODULES=dep has few of them, and the hook asks for all."""
+    put(tree, {"boot/initrd.img-6.1": bytes(4 << 20)})
+    free(monkeypatch, 2 + 4 + 80 - 1)
+    assert levels(look(tree, built, "initramfs-tools", "MODULES=most")) == ["ok"]
+    assert levels(look(tree, built, "initramfs-tools", "MODULES=dep")) == ["ok", "obstacle"]
+
+
+def test_names_of_another_disk(tree: Path) -> None:
+    """By boot: what the command line has; a mapping's name is none."""
+    put(tree, {**KERNELS, "boot/grub/grub.cfg": GRUB.replace("UUID=r-r", "/dev/nvme0n1p2")})
+    (finding,) = (one for one in boot.look(Root(tree), settings()) if one.level == "obstacle")
+    assert "has root=/dev/nvme0n1p2: on the desktop" in finding.text
+    put(tree, {"boot/grub/grub.cfg": GRUB.replace("UUID=r-r", "/dev/mapper/vg-root")})
+    assert "obstacle" not in levels(boot.look(Root(tree), settings()))
 
 
 def test_an_initrd_of_two_names(tree: Path, built: Config, monkeypatch: pytest.MonkeyPatch) -> None:

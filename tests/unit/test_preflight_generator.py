@@ -100,7 +100,13 @@ def test_drop_in_of_mkinitcpio(tmp_path: Path) -> None:
     assert found.detail == "with systemd in the image"
 
 
-@pytest.mark.parametrize("conf", ["", "HOOKS=(base", "HOOKS=($(cat x))", "HOOKS=(base autodetect)"])
+# A rule across the page, and what is not understood behind it: no time that doubles with each sign.
+RULE = f"HOOKS=(\n{'#' * 80} early\n base\n $(hostname-hook)\n)\n"
+
+
+@pytest.mark.parametrize(
+    "conf", ["", "HOOKS=(base", "HOOKS=($(cat x))", "HOOKS=(base autodetect)", RULE]
+)
 def test_mkinitcpio_that_loads_no_drivers(tmp_path: Path, conf: str) -> None:
     put(tmp_path, {"usr/bin/mkinitcpio": "", "etc/mkinitcpio.conf": conf})
     with pytest.raises(StiefelError, match="neither udev nor systemd"):

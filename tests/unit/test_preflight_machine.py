@@ -190,6 +190,18 @@ def test_kernel_modules(tmp_path: Path) -> None:
     assert (other.level, other.text) == ("note", "6.1-cloud has no module nbd")
 
 
+def test_the_kernel_that_is_handed_over(tmp_path: Path) -> None:
+    """It is one without, whatever the others have."""
+    for version, modules in (("6.1", ("block/nbd.ko", "net/wireguard.ko")), ("6.12", ("x.ko",))):
+        index(tmp_path, version, *modules)
+        put(tmp_path, {f"boot/vmlinuz-{version}": "", f"boot/initrd.img-{version}": ""})
+    menu = "menuentry a {\nlinux /boot/vmlinuz-6.12 root=UUID=r\ninitrd /boot/initrd.img-6.12\n}\n"
+    put(tmp_path, {"boot/grub/grub.cfg": menu})
+    assert levels(kernels.look(Root(tmp_path), CONFIG)) == ["ok", "obstacle"]
+    put(tmp_path, {"boot/grub/grub.cfg": menu.replace("6.12", "6.1")})
+    assert levels(kernels.look(Root(tmp_path), CONFIG)) == ["ok", "note"]
+
+
 def test_kernel_without_wireguard(tmp_path: Path) -> None:
     put(tmp_path, {"lib/modules/4.19/modules.dep": "kernel/drivers/block/nbd.ko:\n"})
     (finding,) = kernels.look(Root(tmp_path), CONFIG)

@@ -16,6 +16,7 @@ from stiefelsystem.console import StiefelError
 from stiefelsystem.host import consent
 from stiefelsystem.host.server_os import plan
 from stiefelsystem.host.setup.execute import execute
+from stiefelsystem.host.setup.record import Record
 from stiefelsystem.host.setup.root import Root
 from stiefelsystem.host.setup.steps import File, WriteFiles
 from stiefelsystem.host.tree import SOURCE
@@ -179,7 +180,9 @@ def test_what_root_runs_and_trusts_belongs_to_root(system: System) -> None:
     assert snapshot(system.tree, times=False) == before
 
 
-@pytest.mark.parametrize("name", ["etc/stiefelsystem", "usr/local/lib/stiefelsystem/stiefelsystem"])
+@pytest.mark.parametrize(
+    "name", ["etc/stiefelsystem", "usr/local/lib/stiefelsystem/stiefelsystem", "usr/local"]
+)
 def test_a_folder_of_ours_is_somebodys(
     tmp_path: Path, settings: tuple[Config, str], name: str
 ) -> None:
@@ -213,6 +216,7 @@ def test_without_an_initrd_nothing_waits_for_a_desktop(
 
 OPENRC = """\
 #!/bin/sh
+PATH=/usr/bin:/bin
 link=$(dirname "$0")/../etc/runlevels/default/stiefel-autokexec
 case "$*" in
 "add stiefel-autokexec default") ln -s /etc/init.d/stiefel-autokexec "$link" ;;
@@ -220,6 +224,25 @@ case "$*" in
 *) exit 1 ;;
 esac
 """
+
+
+def test_a_folder_above_ours_is_everyones(tmp_path: Path, settings: tuple[Config, str]) -> None:
+    system = System(tmp_path / "tree", "dracut", settings)
+    folder = system.tree / "usr/local/lib"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with pytest.raises(StiefelError, match="everyone may write to the folder /usr/local/lib"):
+        system.set_up()
+    folder.chmod(0o1777)
+    assert system.set_up()
+
+
+def test_the_service_that_the_boot_has_started_ends(system: System) -> None:
+    """It was enabled, and started by nobody here: what takes that back stops it all the same."""
+    assert system.set_up()
+    with Record.open(system.root, writable=False) as record:
+        (ran,) = record.steps["enable"].commands
+    assert ran.take_back[-1].endswith("then systemctl stop stiefel-autokexec.service; fi")
 
 
 def test_openrc(tmp_path: Path, settings: tuple[Config, str]) -> None:

@@ -10,7 +10,7 @@ from stiefelsystem.bootloader import loaders, words
 from stiefelsystem.bootloader.words import Dropped
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
-from stiefelsystem.host.preflight import tree
+from stiefelsystem.host.preflight import names, tree
 from stiefelsystem.host.preflight.finding import Finding, failed, note, obstacle, ok
 from stiefelsystem.host.server_os import mkinitcpio
 from stiefelsystem.host.setup.root import Root
@@ -40,7 +40,7 @@ def look(root: Root, config: Config) -> list[Finding]:
 
 def _cmdline(text: str, dropped: Sequence[Dropped]) -> list[Finding]:
     without = [ok("cmdline", f"without {word}: {reason}") for word, reason in dropped]
-    return [ok("cmdline", text), *without]
+    return [ok("cmdline", text), *without, *names.in_cmdline(text)]
 
 
 def _image_is_to_be_made(root: Root, config: Config) -> bool:

@@ -185,7 +185,7 @@ def _assignments(name: str) -> re.Pattern[str]:
     quoted = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*')"""
     return re.compile(
         rf"^[ \t]*(?:export[ \t]+)?{name}(?P<more>\+?)="
-        rf"(?:\((?P<array>(?:{quoted}|\#[^\n]*|[^()\"'\#])*)\)"
+        rf"(?:\((?P<array>(?:{quoted}|\#[^\n]*|[^()\"'\#])*+)\)"
         rf"|(?P<plain>(?:{quoted}|[^\s\"'\#;(])*))",
         re.MULTILINE | re.DOTALL,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError
 from stiefelsystem.host.preflight import tree
 from stiefelsystem.host.preflight.finding import Finding, note, obstacle, ok
 from stiefelsystem.host.setup.root import Root
+from stiefelsystem.laptop import served
 
 _TOPIC = "modules"
 _FOLDER = "/usr/lib/modules"
@@ -16,22 +18,34 @@ _INDEXES = ("modules.dep", "modules.builtin")
 
 
 def look(root: Root, config: Config) -> list[Finding]:
-    """Which kernels have the modules nbd and, if the link is encrypted, wireguard."""
+    """Which kernels have the modules nbd and, if the link is encrypted, wireguard. The one that the
+    desktop gets must; the others would be missed at the next change."""
     wanted = ["nbd", *(["wireguard"] if config.link.encryption == "wireguard" else [])]
     lacking = {version: _lacking(root, version, wanted) for version in _versions(root)}
     if not lacking:
         text = f"no kernel has its modules in {_FOLDER}: what it can do is not known"
         return [note(_TOPIC, text)]
     able = [version for version, names in lacking.items() if not names]
-    level = note if able else obstacle
-    findings = [
-        level(_TOPIC, f"{version} has no module {' and '.join(names)}", _hint(names))
-        for version, names in lacking.items()
-        if names
-    ]
+    default = _served(root, config)
+    findings = []
+    for version, names in lacking.items():
+        if names:
+            level = obstacle if not able or version == default else note
+            text = f"{version} has no module {' and '.join(names)}"
+            findings.append(level(_TOPIC, text, _hint(names)))
     if able:
         findings.insert(0, ok(_TOPIC, f"{', '.join(able)}: with {' and '.join(wanted)}"))
     return findings
+
+
+def _served(root: Root, config: Config) -> str:
+    """The version of the kernel that the desktop would get, as far as its path has that."""
+    try:
+        files = served.find(config, root.path).files
+    except StiefelError:  # which `boot` tells
+        return ""
+    parts = [part.removeprefix("vmlinuz-") for path in files[:1] for part in path.parts]
+    return next((part for part in parts if part in _versions(root)), "")
 
 
 def _hint(names: list[str]) -> str:

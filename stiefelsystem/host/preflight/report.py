@@ -19,6 +19,7 @@ from stiefelsystem.host.preflight import (
     init,
     kernels,
     machine,
+    names,
     ramdisk,
     tree,
 )
@@ -112,11 +113,11 @@ def look(root: Root, config: Config) -> Report:
     collect("packages", lambda: _packages(root, system, config))
     collect("init", lambda: init.look(root))
     collect("initrds", initrds)
-    name = generator.name if generator else ""
     collect("boot", lambda: boot.look(root, config))
     collect("modules", lambda: kernels.look(root, config))
-    collect("ramdisk", lambda: ramdisk.look(root, config, generator=name))
+    collect("ramdisk", lambda: ramdisk.look(root, config, generator))
     collect("disk", lambda: disks.look(root, config))
+    collect("names", lambda: names.look(root, config))
     collect("hibernation", lambda: hibernation.look(root, config))
     collect("firewall", lambda: [note("firewall", one) for one in network.warnings(root)])
     if running:

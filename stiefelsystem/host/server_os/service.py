@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stiefelsystem.host.preflight import init
@@ -13,6 +14,9 @@ NAME = "stiefel-autokexec"
 UNIT = f"{NAME}.service"
 # With the hook and the initrd: without these, this OS would stop for a desktop that cannot boot it.
 _NEEDS = ("packages", "programs", "settings", "keys", "ramdisk", "hook", "initrd")
+# Also where this system does not run, as in a tree; and what was not started by us is ended, too.
+_STOP = f"if [ -d /run/systemd/system ]; then systemctl stop {UNIT}; fi"
+_STOP_OPENRC = f"if [ -d /run/openrc ]; then rc-service {NAME} stop; fi"
 _PURPOSES = {
     "service": "what waits for a desktop",
     "enable": "start it with each boot",
@@ -36,12 +40,15 @@ def _systemd(root: Root, *, started: bool) -> list[Step]:
             needs=_NEEDS,
             files=(copy(f"autokexec/{UNIT}", f"/etc/systemd/system/{UNIT}"),),
         ),
-        unit(UNIT, root=root, id="enable", purpose=_PURPOSES["enable"], needs=("service",)),
+        replace(
+            unit(UNIT, root=root, id="enable", purpose=_PURPOSES["enable"], needs=("service",)),
+            take_back=("sh", "-ec", f"systemctl disable {UNIT}; {_STOP}"),
+        ),
     ]
     if started:
         # A unit that was changed has to be read again first.
         restart = f"systemctl daemon-reload && systemctl restart {UNIT}"
-        steps.append(_start(("sh", "-c", restart), ("systemctl", "stop", UNIT)))
+        steps.append(_start(("sh", "-c", restart), ("sh", "-ec", _STOP)))
     return steps
 
 
@@ -58,12 +65,12 @@ def _openrc(root: Root, *, started: bool) -> list[Step]:
             purpose=_PURPOSES["enable"],
             needs=("service",),
             argv=("rc-update", "add", NAME, "default"),
-            take_back=("rc-update", "--all", "delete", NAME),
+            take_back=("sh", "-ec", f"rc-update --all delete {NAME}; {_STOP_OPENRC}"),
             needed=lambda: not root.place(f"/etc/runlevels/default/{NAME}").is_symlink(),
         ),
     ]
     if started:
-        steps.append(_start(("rc-service", NAME, "restart"), ("rc-service", NAME, "stop")))
+        steps.append(_start(("rc-service", NAME, "restart"), ("sh", "-ec", _STOP_OPENRC)))
     return steps
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from stat import S_ISVTX, S_IWOTH
 
 from stiefelsystem.console import StiefelError, say
 from stiefelsystem.host.setup import diff
@@ -141,14 +142,21 @@ class _Found:
                 f"cannot write {name}: a file of ours belongs there, and it is a link to {path}",
                 hint=f"see who has made the link, and remove it: rm {name}",
             )
-        folder = str(PurePosixPath(path).parent)
-        state, _ = look(self.root.place(folder))
-        if state.kind == FOLDER and state.uid not in (0, os.geteuid()):
-            raise StiefelError(
-                f"cannot write {name}: a file of ours belongs there, and the folder {folder} "
-                f"belongs to the user {state.uid}, who could replace it",
-                hint=f"see what else they have in it, and give it to root: chown 0:0 {folder}",
-            )
+        for folder in map(str, PurePosixPath(path).parents):
+            state, _ = look(self.root.place(folder))
+            # A tree that was made by somebody for themselves is theirs.
+            if state.kind == FOLDER and state.uid not in (0, os.geteuid()):
+                raise StiefelError(
+                    f"cannot write {name}: a file of ours belongs there, and the folder {folder} "
+                    f"belongs to the user {state.uid}, who could replace it",
+                    hint=f"see what else they have in it, and give it to root: chown 0:0 {folder}",
+                )
+            if state.kind == FOLDER and state.mode & (S_IWOTH | S_ISVTX) == S_IWOTH:
+                raise StiefelError(
+                    f"cannot write {name}: a file of ours belongs there, and everyone may write to "
+                    f"the folder {folder}, and replace it",
+                    hint=f"see what is in it, and close it: chmod o-w {folder}",
+                )
 
     def take_back_others(self, step: WriteFiles) -> None:
         """What this step has written before, and does not any more: it was another version's."""
