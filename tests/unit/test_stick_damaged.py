@@ -155,12 +155,12 @@ def test_device_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def when_set_is_written(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
-    """After the last of an update's flushes."""
+    """After the flush of an update's last file, which gets its name then."""
     flush = Fat.flush
 
     def flush_and_do(self: Fat) -> None:
         flush(self)
-        if self.exists(in_set("b", "set.cfg")):
+        if self.exists(in_set("b", "set.new")):
             do()
 
     monkeypatch.setattr(Fat, "flush", flush_and_do)
@@ -175,7 +175,7 @@ def test_set_that_reads_back_as_something_else(
         image.write_bytes(data.replace(b"set b=2\n", b"set b=3\n"))
 
     when_set_is_written(monkeypatch, wear)
-    with pytest.raises(StiefelError, match=r"what it had: .*b/set\.cfg reads back as") as caught:
+    with pytest.raises(StiefelError, match=r"what it had: .*b/set\.new reads back as") as caught:
         make.image(image, config, update=True)
     assert "worn out" in caught.value.hint
     assert not names_of_b(image)
@@ -241,7 +241,7 @@ def test_image_is_ours_alone_before_anything_is_written(
     seen = []
 
     def run(command: list[str], **options: Any) -> Any:
-        if command[0] in ("mmd", "mcopy", "mdel"):
+        if command[0] in ("mmd", "mcopy", "mdel", "mren"):
             seen.append(command[0])
             assert stat.S_IMODE(image.stat().st_mode) == 0o600
             with image.open("rb") as file, pytest.raises(BlockingIOError):

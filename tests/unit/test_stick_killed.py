@@ -52,7 +52,7 @@ def test_tool_that_fails(image: Path, config: Config, monkeypatch: pytest.Monkey
         count = iter(range(100))
 
         def fail(command: list[str], at: int = at, count: Iterator[int] = count) -> None:
-            if command[0] in ("mcopy", "mdel", "mmd") and next(count) == at:
+            if command[0] in ("mcopy", "mdel", "mmd", "mren") and next(count) == at:
                 raise StiefelError("it fails")
 
         one_stick.new_ramdisk(config.paths.cpio)

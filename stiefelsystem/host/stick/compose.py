@@ -21,6 +21,7 @@ from stiefelsystem.host.stick.layout import (
     SECTOR,
     SET,
     SETS,
+    UNNAMED,
     in_set,
 )
 from stiefelsystem.progress import Progress
@@ -97,7 +98,13 @@ def put_set(fat: Fat, name: str, contents: Contents, *, number: int) -> None:
 
     Raises `StiefelError` for what reads back as something else.
     """
-    fat.remove(in_set(name, SET))
+    # What makes it valid comes and goes by its name, which is in one sector: it has several itself,
+    # and the table of the filesystem, which a power cut may part.
+    fat.remove(in_set(name, UNNAMED))
+    if fat.exists(in_set(name, SET)):
+        fat.rename(in_set(name, SET), UNNAMED)
+        fat.flush()
+        fat.remove(in_set(name, UNNAMED))
     fat.flush()
     fat.make_folder(in_set(name, "")[:-1])
     with Progress("writing kernel and ramdisk", contents.size) as progress:
@@ -109,12 +116,13 @@ def put_set(fat: Fat, name: str, contents: Contents, *, number: int) -> None:
         for file, source in contents.files.items():
             if fat.digest(in_set(name, file), progress.advance) != files.digest(source):
                 raise _something_else(in_set(name, file))
-    config, line = in_set(name, SET), menu.set_config(name, number, contents.settings)
-    fat.put_text(line, config)
+    unnamed, line = in_set(name, UNNAMED), menu.set_config(name, number, contents.settings)
+    fat.put_text(line, unnamed)
     fat.flush()
-    if fat.text(config) != line:
-        fat.remove(config)
-        raise _something_else(config)
+    if fat.text(unnamed) != line:
+        raise _something_else(unnamed)
+    fat.rename(unnamed, SET)
+    fat.flush()
 
 
 def has_bios_loader(fat: Fat, folder: Path) -> bool:

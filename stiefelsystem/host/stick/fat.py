@@ -91,6 +91,11 @@ class Fat:
         if self.exists(name):
             self._run("mdel", f"::{name}")
 
+    def rename(self, name: str, other: str) -> None:
+        """Give a file another name, which nothing in its folder has: a change of one sector, where
+        the folder is as small as a set's."""
+        self._run("mren", f"::{name}", other)
+
     def text(self, name: str) -> str:
         """A small file's contents; nothing where there is none.
 

@@ -30,6 +30,7 @@ INITRD = "initrd.img"
 SECRETS = "key.cpio"
 # It makes a set valid, and comes last: its number, and the kernel's command line.
 SET = "set.cfg"
+UNNAMED = "set.new"  # until it is whole
 
 
 def in_set(name: str, file: str) -> str:

@@ -25,6 +25,7 @@ from stiefelsystem.host.stick.layout import (
     SECTOR,
     SET,
     SETS,
+    UNNAMED,
     in_set,
 )
 
@@ -141,7 +142,7 @@ def _freeing(fat: Fat, name: str, contents: Contents) -> Iterator[None]:
     except BaseException:
         with suppress(StiefelError):
             if not fat.exists(in_set(name, SET)):
-                for file in contents.files:
+                for file in (*contents.files, UNNAMED):
                     fat.remove(in_set(name, file))
         raise
 

@@ -1,0 +1,78 @@
+"""The power goes during an update: of the sectors that were written since the last flush, any may
+be on the medium, and others not. A set that is whole is booted, whatever is there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from stiefelsystem.config import Config
+from stiefelsystem.host.stick import make
+from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.layout import SECTOR
+from tests.unit import one_stick
+from tests.unit.stick_sets import booted, image, in_image, kernel_and_image
+
+__all__ = ["image"]  # the fixture
+_PAGE = 1 << 16
+_SHARES = (0.2, 0.5, 0.8, 0.95)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """With words for the kernel that take several sectors."""
+    one_stick.require_tools()
+    return one_stick.settings(tmp_path / "home", f"client-setup: {{cmdline: {'w' * 900}}}")
+
+
+def changed(before: bytes, after: bytes) -> list[int]:
+    """Where sectors differ."""
+
+    def differ(size: int, places: Iterable[int]) -> Iterator[int]:
+        return (at for at in places if before[at : at + size] != after[at : at + size])
+
+    pages = differ(_PAGE, range(0, len(after), _PAGE))
+    return list(differ(SECTOR, (at for page in pages for at in range(page, page + _PAGE, SECTOR))))
+
+
+def cuts(before: bytes, after: bytes, chance: random.Random) -> Iterator[bytes]:
+    """What may be on the medium between two flushes: all but one sector, or some of them."""
+    sectors = changed(before, after)
+    lost = [{one} for one in chance.sample(sectors, min(4, len(sectors)))]
+    lost += [{at for at in sectors if chance.random() > share} for share in _SHARES]
+    for missing in lost:
+        found = bytearray(after)
+        for at in missing:
+            found[at : at + SECTOR] = before[at : at + SECTOR]
+        yield bytes(found)
+
+
+def test_any_sectors(
+    image: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, probe = random.Random(7), tmp_path / "cut.img"
+    make.image(image, config, update=True)
+    one_stick.new_ramdisk(config.paths.cpio)
+    one, other = in_image(image, booted(image)), kernel_and_image(config)
+    states = [image.read_bytes()]
+    really = Fat.flush
+
+    def flush(fat: Fat) -> None:
+        really(fat)
+        states.append(image.read_bytes())
+
+    monkeypatch.setattr(Fat, "flush", flush)
+    make.image(image, config, update=True)
+    assert one != other
+    for number, (before, after) in enumerate(pairwise(states)):
+        for found in cuts(before, after, chance):
+            probe.write_bytes(found)
+            whole = (one, other) if number == len(states) - 2 else (one,)
+            assert in_image(probe, booted(probe)) in whole, number
+            text = one_stick.read(probe, f"stiefelsystem/{booted(probe)}/set.cfg").decode()
+            assert "w" * 900 in text
+            assert text.count("\n") == 3
