@@ -23,6 +23,7 @@ from stiefelsystem.bootloader.places import BOOT_POINTS, TREE, Tree, device, spl
 _MAX_STEPS = 200_000
 _MAX_FILES = 100
 _MAX_NESTED = 40  # functions and files that call each other
+_NUMBERS = tuple("123456789")  # the names of arguments
 _MAX_ENVIRONMENT = 64 << 10  # GRUB's own has 1024
 # A disk whose name is not known: any may be meant.
 ANY_DISK = "?"
@@ -78,6 +79,9 @@ class Context:
     def boot(self, block: Block) -> Loaded:
         """Follow an entry of the menu, and tell what it has loaded."""
         self.loaded, self._is_over = Loaded(), False
+        # The words behind the title, which hardly anybody has: they are not kept.
+        place = block[0].place if block else ""
+        self.variables |= dict.fromkeys(_NUMBERS, Unknown(place))
         self.run(block)
         return self.loaded
 
@@ -236,9 +240,8 @@ class Context:
 
     def _call(self, body: Block, arguments: list[Value]) -> None:
         """Follow a function, in which $1 and so on are its arguments."""
-        numbers = [str(number) for number in range(1, 10)]
-        before = {number: self.variables.get(number, "") for number in numbers}
-        self.variables |= dict.fromkeys(numbers, "") | dict(zip(numbers, arguments, strict=False))
+        before = {number: self.variables.get(number, "") for number in _NUMBERS}
+        self.variables |= dict.fromkeys(_NUMBERS, "") | dict(zip(_NUMBERS, arguments, strict=False))
         self.run(body)
         self.variables |= before
 

@@ -90,7 +90,7 @@ KNOWN = [
     ("if keystatus --shift; then a=1; else a=3; fi\n" + ENTRY % "$a", "3"),
     ("if loadfont x; then a=1; else a=1; fi\n" + ENTRY % "$a", "1"),
     ("function f { a=1; }\nf\n" + ENTRY % "$a", "1"),
-    ("function f { a=$2$1$3; }\nf 1 2\n" + ENTRY % "$a$1", "21"),
+    ("function f { a=$2$1$3; }\nf 1 2\n" + ENTRY % "$a", "21"),
     ("for a in 1 2; do b=1; done\n" + ENTRY % "x", "x"),
     ("submenu s { menuentry y { linux /boot/vmlinuz a$b } }\nb=1", "a"),  # not exported
     ("submenu s { menuentry y { linux /boot/vmlinuz a$b } }\nexport b=1", "a1"),
@@ -127,6 +127,7 @@ NOT_KNOWN = [
     ),
     ("for a in 1 2; do\n" + ENTRY % "$a" + "\ndone", "grub.cfg:2: .*at boot only"),
     ("menuentry x { multiboot2 /boot/xen.gz\n module2 /boot/vmlinuz }", "grub.cfg:1: .*multiboot2"),
+    ("menuentry x y { linux /boot/vmlinuz root=$2 }", "grub.cfg:1: .*at boot only"),
     ("menuentry x { true }", "loads no kernel"),
     ("menuentry x { linux }", "loads no kernel"),
     ("menuentry x { linux /boot/gone }", "grub.cfg:1: there is no file /boot/gone"),
