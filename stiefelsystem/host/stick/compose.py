@@ -104,7 +104,9 @@ def put_set(fat: Fat, name: str, contents: Contents, *, number: int) -> None:
     if fat.exists(in_set(name, SET)):
         fat.rename(in_set(name, SET), UNNAMED)
         fat.flush()
-        fat.remove(in_set(name, UNNAMED))
+    # All of it, before any of it is written: after a power cut, a name may have what is free.
+    for file in (UNNAMED, *contents.files):
+        fat.remove(in_set(name, file))
     fat.flush()
     fat.make_folder(in_set(name, "")[:-1])
     with Progress("writing kernel and ramdisk", contents.size) as progress:
