@@ -154,6 +154,14 @@ def test_former_image_is_replaced(config: Config, tmp_path: Path) -> None:
     only(image.parent, "stick.img")
 
 
+def test_image_behind_a_link(config: Config, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.img", tmp_path / "real.img"
+    link.symlink_to("real.img")
+    make.image(link, config)
+    assert link.is_symlink()
+    assert target.stat().st_size >= MIB
+
+
 def test_somebody_elses_file_is_kept(config: Config, tmp_path: Path) -> None:
     other = tmp_path / "machine.img"
     other.write_bytes(b"precious" * 1000)

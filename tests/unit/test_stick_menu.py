@@ -187,3 +187,11 @@ def test_grub_accepts_it(tmp_path: Path, network: bool) -> None:
         path = tmp_path / EFI_CONFIG.rpartition("/")[2]
         path.write_text(text)
         subprocess.run(["grub-script-check", path], check=True)
+
+
+def test_command_line_that_the_kernel_would_cut() -> None:
+    """Its last word would be that which says what the ramdisk is to do."""
+    Settings(inner="x" * 900, words="x" * 500, timeout=1)
+    for inner, words in ((1500, 0), (0, 1900)):
+        with pytest.raises(StiefelError, match=r"command line of [12]\d{3} bytes, .* reads 2047"):
+            Settings(inner="x" * inner, words="x" * words, timeout=1)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import device as devices
+from tests import capabilities
 from tests.unit.one_device import GB, node, read, refusal, stick
 
 # A device, and what the message and the hint of its refusal have in them.
@@ -211,3 +215,33 @@ def test_this_machine() -> None:
         pytest.skip("/ lies on no block device")
     message, _ = refusal(devices.look(disk), force_fixed=True)
     assert "mounted at" in message or "is a partition" in message or "no disk" in message
+
+
+def test_signatures_of_several_filesystems(tmp_path: Path) -> None:
+    """Those of FAT and of btrfs, by its magic (btrfs' on-disk format): nothing to be overlooked."""
+    capabilities.require_tools("blkid", "mkfs.vfat")
+    image = tmp_path / "stick.img"
+    image.touch()
+    os.truncate(image, 64 << 20)
+    subprocess.run(["mkfs.vfat", "-F32", image], check=True, capture_output=True)
+    assert devices._filesystem(str(image)) == "vfat"
+    with image.open("r+b") as file:
+        file.seek(0x10040)
+        file.write(b"_BHRfS_M")
+    with pytest.raises(StiefelError, match="signatures of several filesystems") as caught:
+        devices._filesystem(str(image))
+    assert "wipefs" in caught.value.hint
+
+
+def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input is closed."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(StiefelError, match="nothing was typed"):
+        devices.confirm(read(stick()))
+
+
+def test_another_device_by_the_name_that_was_shown() -> None:
+    other = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(StiefelError, match="not as it was shown"):
+        devices.require_opened(read(stick()), other)
+    os.close(other)

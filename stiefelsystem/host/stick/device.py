@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from stiefelsystem.console import StiefelError, say
 from stiefelsystem.run import run
 
 _SECONDS = 30.0
+# blkid(8): "ambivalent low-level probing result was detected".
+_AMBIVALENT = 8
 _SYSFS = Path("/sys/dev/block")
 _COLUMNS = (
     "NAME,TYPE,MAJ:MIN,PKNAME,SIZE,LOG-SEC,RO,RM,TRAN,MODEL,VENDOR,SERIAL,FSTYPE,LABEL,MOUNTPOINTS"
@@ -98,6 +100,28 @@ def look(path: Path) -> Device:
     return parse(said, path, claimed=_is_claimed(path), probe=_filesystem)
 
 
+def require_unchanged(device: Device) -> None:
+    """Raises `StiefelError` if the device is not what it was when it was looked at. Whether
+    somebody has it for themselves, who opens it for us alone finds out; it may be ourselves."""
+    if replace(look(device.path), claimed=device.claimed) != device:
+        raise _another(device)
+
+
+def require_opened(device: Device, handle: int) -> None:
+    """Raises `StiefelError` if what was opened by the device's name is not what was looked at."""
+    opened = os.fstat(handle).st_rdev
+    if f"{os.major(opened)}:{os.minor(opened)}" != device.number:
+        raise _another(device)
+
+
+def _another(device: Device) -> StiefelError:
+    return StiefelError(
+        f"{device.name} is not as it was shown any more: something has changed it, or it is"
+        " another device now",
+        hint="look again, and begin anew",
+    )
+
+
 def parse(
     text: str, path: Path, *, claimed: bool = False, probe: Callable[[str], str] = lambda _: ""
 ) -> Device:
@@ -170,7 +194,14 @@ def _is_sd_card(number: str) -> bool:
 def _filesystem(name: str) -> str:
     """By blkid, which looks at the device: lsblk asks udev, which may not run or not know yet."""
     probe = ["blkid", "-p", "-s", "TYPE", "-o", "value", name]
-    return run(probe, check=False, timeout=_SECONDS).stdout.strip()
+    found = run(probe, check=False, timeout=_SECONDS)
+    if found.returncode == _AMBIVALENT:
+        raise StiefelError(
+            f"{name} has the signatures of several filesystems, or of a pool or RAID beside one:"
+            " what it is cannot be told",
+            hint=f"`wipefs {name}` lists them; if all of it may go, wipefs --all {name}",
+        )
+    return found.stdout.strip()
 
 
 def _is_claimed(path: Path) -> bool:
@@ -352,7 +383,7 @@ def confirm(device: Device, *, ask: Callable[[str], str] | None = None) -> None:
 def _ask(question: str) -> str:
     # Not by input(), whose question would be on stdout.
     print(question, end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    answer = sys.stdin.readline() if sys.stdin else ""  # it may be closed
     if not answer:
         print(file=sys.stderr)
         raise EOFError

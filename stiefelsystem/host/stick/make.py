@@ -18,6 +18,7 @@ from stiefelsystem.host.stick import netboot as folders
 from stiefelsystem.host.stick import update as updates
 from stiefelsystem.host.stick import write as writing
 from stiefelsystem.host.stick.contents import Contents, contents, without_key
+from stiefelsystem.host.stick.device import Device
 from stiefelsystem.host.stick.layout import MIB
 
 
@@ -43,7 +44,7 @@ def stick(
         if update:
             for line in device.describe(found):
                 say(line)
-            with _claimed(Path(found.name)):
+            with _claimed(found):
                 updates.update(Path(found.name), parts)
         else:
             if found.size < compose.comfortable(parts):
@@ -158,6 +159,7 @@ def _refuse_other_file(file: Path, *, update: bool) -> None:
 
 
 def _replace(file: Path, parts: Contents) -> None:
+    file = file.resolve()  # by a link, what it leads to
     new = file.with_name(f".{file.name}.{os.urandom(8).hex()}.new")
     try:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -174,13 +176,16 @@ def _compose(image: Path, parts: Contents, *, size: int) -> None:
 
 
 @contextmanager
-def _claimed(path: Path) -> Iterator[None]:
+def _claimed(found: Device) -> Iterator[None]:
     """For us alone: as long as the block runs, nobody mounts what is on the device."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_EXCL)
+        handle = os.open(found.name, os.O_RDWR | os.O_EXCL)
     except OSError as error:
-        raise StiefelError(f"cannot open {path} for writing: {error.strerror}") from error
+        raise StiefelError(f"cannot open {found.name} for writing: {error.strerror}") from error
     try:
+        device.require_opened(found, handle)
+        # While a passphrase was asked for, there was time.
+        device.require_unchanged(found)
         yield
     finally:
         os.close(handle)

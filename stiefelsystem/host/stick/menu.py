@@ -11,6 +11,8 @@ from stiefelsystem.host.stick.layout import FOLDER, INITRD, KERNEL, MENU, SECRET
 
 # The last one is /dev/console; where a machine has no such port, the kernel passes it over.
 _CONSOLES = "console=ttyS0,115200 console=tty0"
+# COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h, without the byte that ends it.
+_LONGEST = 2047
 _QUIET = "quiet loglevel=4"
 _VERBOSE = "ignore_loglevel systemd.show_status=yes systemd.log_level=info"
 # As GRUB reads it: to it, a zero byte, where a file was not written to its end, ends the line.
@@ -100,14 +102,26 @@ class Settings:
                 f"client-setup.cmdline has a {found}, which the stick's boot loader cannot hand on",
                 hint="leave out quotes and backslashes",
             )
+        longest = max(map(len, _ENTRIES.values())) + len(f"BOOT_IMAGE=/{FOLDER}/a/{KERNEL}  ")
+        if (size := len(_words(self)) + longest) > _LONGEST:
+            raise StiefelError(
+                f"client-setup.cmdline and boot.cmdline make a command line of {size} bytes, and"
+                f" the ramdisk's kernel reads {_LONGEST}",
+                hint="shorten them",
+            )
+
+
+def _words(settings: Settings) -> str:
+    inner = f"stiefel_innercmdline={cmdline.encode(settings.inner)}"
+    return f"{_CONSOLES} {inner} {settings.words}".strip()
 
 
 def set_config(name: str, number: int, settings: Settings) -> str:
     """What makes the set `name` valid; that with the greater number is booted."""
-    inner = f"stiefel_innercmdline={cmdline.encode(settings.inner)}"
-    words = f"{_CONSOLES} {inner} {settings.words}".strip()
     return (
-        f"set {name}_words='{words}'\nset {name}_timeout={settings.timeout}\nset {name}={number}\n"
+        f"set {name}_words='{_words(settings)}'\n"
+        f"set {name}_timeout={settings.timeout}\n"
+        f"set {name}={number}\n"
     )
 
 

@@ -38,13 +38,8 @@ def write(image: Path, device: Device) -> None:
     all else has been verified. Raises `StiefelError` where the device is in use, is another than
     was shown, fails, or does not hold what was written.
     """
-    if devices.look(device.path) != device:
-        raise StiefelError(
-            f"{device.name} is not as it was shown any more: something has changed it, or it is"
-            " another device now",
-            hint="look again, and begin anew",
-        )
-    with image.open("rb", buffering=0) as source, _Medium(device.name) as medium:
+    devices.require_unchanged(device)
+    with image.open("rb", buffering=0) as source, _Medium(device) as medium:
         end = _end_of_data(source.fileno(), image, device)
         with _unfinished(medium):
             _fill(source.fileno(), medium, end, device.size)
@@ -58,8 +53,8 @@ class _Medium:
     `is_blank` says that sector 0 is known to be empty on it.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, device: Device) -> None:
+        self.name = name = device.name
         self.is_blank = False
         # Pages of its own: what goes past the page cache must be aligned in memory.
         self._buffer = mmap.mmap(-1, _PIECE)
@@ -72,6 +67,11 @@ class _Medium:
                     hint="unmount what is on it, and close its LUKS, LVM or RAID devices",
                 ) from error
             raise StiefelError(f"cannot open {name} for writing: {error.strerror}") from error
+        try:
+            devices.require_opened(device, self._handle)
+        except StiefelError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
