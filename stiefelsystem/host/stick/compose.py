@@ -13,6 +13,7 @@ from stiefelsystem.host.stick.contents import Contents
 from stiefelsystem.host.stick.fat import Fat, beginning
 from stiefelsystem.host.stick.layout import (
     EFI_CONFIG,
+    FOLDER,
     INITRD,
     MBR_CODE,
     MENU,
@@ -90,6 +91,9 @@ def compose(image: Path, contents: Contents, *, size: int) -> None:
     fat.put_text(menu.menu(), MENU)
     fat.put_text(menu.EFI_CONFIG, EFI_CONFIG)
     fat.put_text(_README.format(key=_WRAPPED if contents.wrapped else _PLAIN), README)
+    # Both: a folder that an update makes may not be whole after a power cut.
+    for name in SETS:
+        fat.make_folder(f"{FOLDER}/{name}")
     put_set(fat, SETS[0], contents, number=1)
 
 
@@ -108,7 +112,7 @@ def put_set(fat: Fat, name: str, contents: Contents, *, number: int) -> None:
     for file in (UNNAMED, *contents.files):
         fat.remove(in_set(name, file))
     fat.flush()
-    fat.make_folder(in_set(name, "")[:-1])
+    fat.make_folder(f"{FOLDER}/{name}")
     with Progress("writing kernel and ramdisk", contents.size) as progress:
         for file, source in contents.files.items():
             fat.put(source, in_set(name, file))

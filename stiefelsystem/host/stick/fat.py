@@ -160,7 +160,9 @@ class Fat:
 
     def _pieces(self, name: str) -> Iterator[bytes]:
         # Not by `run`, which would hold all of it in memory, as text.
-        command = ["timeout", f"{_SECONDS:g}", "mcopy", "-i", self._drive, f"::{name}", "-"]
+        # They take no notice of SIGTERM while they follow a chain.
+        limit = ["timeout", "--signal=KILL", f"{_SECONDS:g}"]
+        command = [*limit, "mcopy", "-i", self._drive, f"::{name}", "-"]
         env = environment(self._env)
         with TemporaryFile() as said:
             with subprocess.Popen(

@@ -14,11 +14,12 @@ from pathlib import Path
 from stiefelsystem import files
 from stiefelsystem.console import StiefelError, step, warn
 from stiefelsystem.host import tree
-from stiefelsystem.host.stick import compose, loaders, menu
+from stiefelsystem.host.stick import chains, compose, loaders, menu
 from stiefelsystem.host.stick.contents import WRAPPED, Contents
 from stiefelsystem.host.stick.fat import AFRESH, Fat, beginning
 from stiefelsystem.host.stick.layout import (
     EFI_CONFIG,
+    FOLDER,
     MBR_FIRST_START,
     MENU,
     SECRETS,
@@ -49,6 +50,7 @@ def update(path: Path, contents: Contents) -> None:
     older = min(reversed(SETS), key=lambda name: numbers[name])
     with step("replace the older set of kernel and ramdisk"):
         try:
+            chains.prepare(path, fat.offset, f"{FOLDER}/{older}")
             with _freeing(fat, older, contents):
                 compose.put_set(fat, older, contents, number=max(numbers.values()) + 1)
         except StiefelError as error:

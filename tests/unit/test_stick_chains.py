@@ -1,0 +1,265 @@
+"""A stick whose filesystem is not as it says: what an update takes from it, and what it leaves."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from stiefelsystem.config import Config
+from stiefelsystem.console import StiefelError
+from stiefelsystem.host.stick import chains, make
+from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.layout import SECTOR, SETS
+from tests.unit import one_stick
+from tests.unit.stick_sets import booted, config, image, in_image, kernel_and_image, numbers
+
+__all__ = ["config", "image"]  # the fixtures
+_BEGIN = 2048 * SECTOR
+_INFO = _BEGIN + SECTOR  # where mkfs.vfat puts FSInfo
+_FREE_COUNT = 488
+# More than what is free behind the sets: it gets what is free between them, too.
+_LARGE = random.Random(5).randbytes(20_000_000)
+
+
+class Table:
+    """A stick's tables of clusters, both of them."""
+
+    def __init__(self, image: Path) -> None:
+        head = image.read_bytes()[_BEGIN : _BEGIN + SECTOR]
+        (before,) = struct.unpack_from("<H", head, 14)
+        (size,) = struct.unpack_from("<I", head, 36)
+        self.starts = [_BEGIN + (before + copy * size) * SECTOR for copy in range(head[16])]
+        self.end = self.starts[0] + head[16] * size * SECTOR
+        self._image = image
+        assert len(self.starts) == 2
+
+    def set(self, cluster: int, following: int) -> None:
+        for start in self.starts:
+            patch(self._image, start + cluster * 4, struct.pack("<I", following))
+
+    def clusters(self, name: str) -> list[int]:
+        said = one_stick.mtools("mshowfat", self._image, f"::{name}").decode()
+        found: list[int] = []
+        for begin, end in re.findall(r"<(\d+)(?:-(\d+))?>", said):
+            found += range(int(begin), int(end or begin) + 1)
+        return found
+
+
+def patch(image: Path, at: int, data: bytes) -> None:
+    with image.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def put(image: Path, name: str, data: bytes) -> None:
+    file = image.with_name("put")
+    file.write_bytes(data)
+    one_stick.mtools("mcopy", image, str(file), f"::{name}")
+
+
+def refused(image: Path, config: Config) -> str:
+    """Why an update is; it has changed nothing."""
+    before = image.read_bytes()
+    with pytest.raises(StiefelError) as caught:
+        make.image(image, config, update=True)
+    assert image.read_bytes() == before
+    assert "copy what is yours" in caught.value.hint
+    return str(caught.value)
+
+
+@pytest.fixture
+def cuts(
+    image: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Iterator[Path]]:
+    """Sticks after power cuts at each flush of an update, which the tables of clusters were
+    written before, and the names not."""
+
+    def made() -> Iterator[Path]:
+        make.image(image, config, update=True)
+        one_stick.new_ramdisk(config.paths.cpio)
+        states, really = [image.read_bytes()], Fat.flush
+
+        def flush(fat: Fat) -> None:
+            really(fat)
+            states.append(image.read_bytes())
+
+        monkeypatch.setattr(Fat, "flush", flush)
+        make.image(image, config, update=True)
+        monkeypatch.setattr(Fat, "flush", really)
+        end = Table(image).end
+        for before, after in pairwise(states):
+            image.write_bytes(after[:end] + before[end:])
+            # So that whoever writes next takes the first cluster that is free, as Linux may.
+            patch(image, _INFO + _FREE_COUNT, struct.pack("<II", 0xFFFFFFFF, 2))
+            yield image
+
+    return made
+
+
+def test_names_of_what_is_free(
+    cuts: Callable[[], Iterator[Path]], config: Config, tmp_path: Path
+) -> None:
+    """mdel follows them forever."""
+    count = 0
+    for stick in cuts():
+        chains.prepare(stick, _BEGIN, "stiefelsystem/a")
+        assert "Orphaned long" not in one_stick.fsck(stick, tmp_path).stdout
+        make.image(stick, config, update=True)
+        assert in_image(stick, booted(stick)) == kernel_and_image(config)
+        count += 1
+    assert count > 5
+
+
+def test_what_has_taken_their_place(
+    cuts: Callable[[], Iterator[Path]], config: Config, tmp_path: Path
+) -> None:
+    """A file that was copied onto the stick since, which a name of ours leads into."""
+    shared = 0
+    for stick in cuts():
+        put(stick, "mine", _LARGE)
+        shared += "share" in one_stick.fsck(stick, tmp_path).stdout
+        make.image(stick, config, update=True)
+        assert one_stick.read(stick, "mine") == _LARGE
+        assert "share" not in one_stick.fsck(stick, tmp_path).stdout
+        for _ in SETS:
+            make.image(stick, config, update=True)
+        assert one_stick.read(stick, "mine") == _LARGE
+    assert shared
+
+
+def test_folder_that_has_taken_their_place(image: Path, config: Config) -> None:
+    """What is in it is found, though a name of ours had the folder's cluster first."""
+    make.image(image, config, update=True)
+    one_stick.new_ramdisk(config.paths.cpio)
+    table = Table(image)
+    first, second = table.clusters("stiefelsystem/a/vmlinuz")[:2]
+    for cluster in (first, second):
+        table.set(cluster, 0)
+    patch(image, _INFO + _FREE_COUNT, struct.pack("<II", 0xFFFFFFFF, 2))
+    one_stick.mtools("mmd", image, "::EFI/mine")
+    put(image, "EFI/mine/letter", _LARGE)
+    assert table.clusters("EFI/mine") == [first]
+    assert second in table.clusters("EFI/mine/letter")
+    make.image(image, config, update=True)
+    assert one_stick.read(image, "EFI/mine/letter") == _LARGE
+    assert numbers(image) == {"a": 3, "b": 2}
+
+
+def test_two_files_in_the_same_place(image: Path, config: Config) -> None:
+    one_stick.mtools("mmd", image, "::some folder")
+    put(image, "some folder/a long name.jpeg", b"x" * 5000)
+    put(image, "letter", b"y" * 5000)
+    table = Table(image)
+    table.set(table.clusters("letter")[3], table.clusters("some folder/a long name.jpeg")[2])
+    both = "/LETTER and /some folder/a long name.jpeg are in the same place"
+    assert both in refused(image, config)
+
+
+def test_file_of_ours_that_is_not_replaced(image: Path, config: Config) -> None:
+    """The set that boots gives nothing up."""
+    put(image, "letter", b"y" * 5000)
+    table = Table(image)
+    table.set(table.clusters("letter")[3], table.clusters("stiefelsystem/a/vmlinuz")[2])
+    assert "are in the same place" in refused(image, config)
+
+
+def test_folder_in_what_is_free(image: Path, config: Config) -> None:
+    one_stick.mtools("mmd", image, "::mine")
+    table = Table(image)
+    table.set(table.clusters("mine")[0], 0)
+    assert "the folder /MINE is not whole" in refused(image, config)
+
+
+def test_chain_that_ends_nowhere(image: Path, config: Config) -> None:
+    """An owner's file, which nobody removes."""
+    put(image, "letter", b"y" * 5000)
+    table = Table(image)
+    table.set(table.clusters("letter")[4], 0)
+    make.image(image, config, update=True)
+    assert numbers(image) == {"a": 1, "b": 2}
+
+
+def test_chain_in_a_circle(image: Path, config: Config) -> None:
+    put(image, "letter", b"y" * 5000)
+    table = Table(image)
+    clusters = table.clusters("letter")
+    table.set(clusters[4], clusters[1])
+    assert "/LETTER and /LETTER are in the same place" in refused(image, config)
+
+
+@pytest.mark.parametrize("count", [0, 3, 0x7FFFFFFF])
+def test_wrong_count_of_what_is_free(
+    image: Path, config: Config, tmp_path: Path, count: int
+) -> None:
+    """As after a stick was pulled out; the rest of FSInfo stays."""
+    patch(image, _INFO + _FREE_COUNT, struct.pack("<I", count))
+    for _ in SETS:
+        make.image(image, config, update=True)
+    assert numbers(image) == {"a": 3, "b": 2}
+    assert one_stick.fsck(image, tmp_path).returncode == 0
+
+
+def test_without_fsinfo(image: Path, config: Config) -> None:
+    """Whatever is in its place is nothing of ours; mtools make another one."""
+    patch(image, _INFO, b"x" * SECTOR)
+    before = image.read_bytes()
+    chains.prepare(image, _BEGIN, "stiefelsystem/b")
+    assert image.read_bytes() == before
+    make.image(image, config, update=True)
+    assert numbers(image) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("at", "data"),
+    [
+        (11, struct.pack("<H", 4096)),
+        (13, b"\0"),
+        (17, struct.pack("<H", 512)),
+        (22, struct.pack("<H", 64)),
+        (32, struct.pack("<I", 9)),
+        (36, struct.pack("<I", 0)),
+        (36, struct.pack("<I", 0xFFFFFFFF)),
+    ],
+)
+def test_no_fat32(image: Path, at: int, data: bytes) -> None:
+    patch(image, _BEGIN + at, data)
+    before = image.read_bytes()
+    with pytest.raises(StiefelError, match="no FAT32 that can be understood"):
+        chains.prepare(image, _BEGIN, "stiefelsystem/b")
+    assert image.read_bytes() == before
+
+
+def test_image_that_ends_too_early(image: Path) -> None:
+    for size in (Table(image).starts[0] + SECTOR, _BEGIN + 20, _BEGIN):
+        with image.open("r+b") as file:
+            file.truncate(size)
+        with pytest.raises(StiefelError, match="it ends too early"):
+            chains.prepare(image, _BEGIN, "stiefelsystem/b")
+
+
+def test_anything_in_the_tables(image: Path) -> None:
+    """It ends, and says what is wrong, if that matters."""
+    chance = random.Random(9)
+    put(image, "letter", b"y" * 5000)
+    one_stick.mtools("mmd", image, "::a folder")
+    table, whole = Table(image), image.read_bytes()
+    used = max(*table.clusters("letter"), *table.clusters("a folder"))
+    refusals = 0
+    for _ in range(80):
+        for _ in range(chance.randrange(1, 20)):
+            where = chance.choice((table.starts[0], table.end))
+            data = chance.choice((chance.randbytes(4), struct.pack("<I", chance.randrange(used))))
+            patch(image, where + 4 * chance.randrange(used), data)
+        try:
+            chains.prepare(image, _BEGIN, "stiefelsystem/a")
+        except StiefelError as error:
+            assert "is damaged" in str(error)
+            refusals += 1
+        image.write_bytes(whole)
+    assert 5 < refusals < 75
