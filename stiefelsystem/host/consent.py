@@ -12,35 +12,41 @@ from stiefelsystem.console import say
 
 def can_ask() -> bool:
     """Whether there is a terminal to ask on."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()  # None: it was closed
+
+
+def answer(question: str) -> str:
+    """What is typed after a question; nothing at the end of the input.
+
+    What was typed before is no answer to it.
+    """
+    if can_ask():
+        with suppress(termios.error):  # hung up just now
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    print(question, end="", file=sys.stderr, flush=True)
+    typed = sys.stdin.readline() if sys.stdin else ""
+    if not typed:
+        print(file=sys.stderr)
+    return typed
 
 
 def choose(question: str, choices: Sequence[str]) -> str:
     """One of `choices`, whose first letters differ; asks until there is an answer.
 
-    What was typed before a question is no answer to it. The last one is the answer of who types
-    Ctrl-C or ends the input.
+    The last one is the answer of who types Ctrl-C or ends the input.
     """
     shown = ", ".join(f"[{choice[0]}]{choice[1:]}" for choice in choices)
     while True:
         try:
-            _forget_typed()
-            print(f"{question} {shown}: ", end="", file=sys.stderr, flush=True)
-            answer = sys.stdin.readline()
+            typed = answer(f"{question} {shown}: ")
         except KeyboardInterrupt:
-            answer = ""
-        if not answer:
             print(file=sys.stderr)
+            typed = ""
+        if not typed:
             return choices[-1]
         for choice in choices:
-            if answer.strip().lower() in (choice, choice[0]):
+            if typed.strip().lower() in (choice, choice[0]):
                 return choice
-
-
-def _forget_typed() -> None:
-    if can_ask():
-        with suppress(termios.error):  # hung up just now
-            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def ask(what: str, *, assume_yes: bool) -> bool:

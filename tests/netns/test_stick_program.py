@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from stiefelsystem.config import Config
+from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import SECTOR
-from tests.netns.loops import MIB, OLD, attached
+from tests.netns.loops import MIB, OLD, alter, attached
 from tests.unit import one_stick
 from tests.unit.one_program import call, on_terminal
 
@@ -36,6 +37,16 @@ def claim_then(found, **rest):
     refuse(found, **rest)
     os.open(found.name, os.O_RDONLY | os.O_EXCL)
 device.refuse = claim_then
+"""
+# The device gets another filesystem while a passphrase is asked for.
+_ANOTHER = """
+import subprocess
+from stiefelsystem.host.stick import make
+ask = make.new_passphrase
+def ask_then(config):
+    subprocess.run(["mkfs.vfat", "-I", "{}"], check=True, capture_output=True)
+    return ask(config)
+make.new_passphrase = ask_then
 """
 
 
@@ -167,6 +178,18 @@ def test_updated(config: Config, loop: Path, backing: Path) -> None:
     assert one_stick.read(backing, "stiefelsystem/a/initrd.img") == first
 
 
+def test_what_is_read_back_comes_from_the_medium(config: Config, loop: Path, backing: Path) -> None:
+    """And not from what the kernel has kept, as it does while somebody has the device open."""
+    write(config, loop)
+    name, fat = "stiefelsystem/a/initrd.img", Fat(loop, 2048 * SECTOR)
+    with loop.open("rb"):
+        before = fat.digest(name)
+        alter(backing, backing.read_bytes().index(config.paths.cpio.read_bytes()[:SECTOR]), b"worn")
+        assert fat.digest(name) == before
+        fat.flush()
+        assert fat.digest(name) != before
+
+
 def test_update_of_a_device_in_use(config: Config, loop: Path, backing: Path) -> None:
     """Since before it was looked at, or since then."""
     write(config, loop)
@@ -181,6 +204,31 @@ def test_update_of_a_device_in_use(config: Config, loop: Path, backing: Path) ->
     done = call(*forced(config, loop, "--update"), altered=_CLAIMED)
     assert done.returncode == 1
     assert f"cannot open {loop} for writing: Device or resource busy" in done.stderr
+    assert backing.read_bytes() == before
+
+
+def test_update_of_what_is_another_by_now(config: Config, loop: Path, backing: Path) -> None:
+    answers = ["xyzzy one", "xyzzy one"]
+    altered = _ANOTHER.format(loop)
+    status, shown = on_terminal(
+        forced(config, loop, "--update", "--passphrase"), answers, altered=altered
+    )
+    assert status == 1
+    assert f"{loop} is not as it was shown any more" in shown
+
+
+def test_update_of_an_image_that_is_attached(config: Config, loop: Path, backing: Path) -> None:
+    """It may be mounted there; by a link, it is the same one."""
+    write(config, loop)
+    before = backing.read_bytes()
+    link = backing.with_name("link")
+    link.symlink_to(backing)
+    config_file = config.paths.workdir.parent / "config.yaml"
+    for image in (backing, link):
+        done = call("--image", image, "--config", config_file, "--update")
+        assert done.returncode == 1
+        assert f"{image} is attached to {loop}" in done.stderr
+        assert f"losetup --detach {loop}" in done.stderr
     assert backing.read_bytes() == before
 
 

@@ -37,6 +37,15 @@ def test_written(loop: Path, backing: Path, image: Path) -> None:
     assert written[SIZE - MIB :] == bytes(MIB)
 
 
+def test_what_was_read_before(loop: Path, image: Path) -> None:
+    """It is forgotten: who reads the device then, by the page cache, finds what was written."""
+    before = loop.read_bytes()
+    assert before.startswith(OLD)
+    write.write(image, devices.look(loop))
+    end = 9 * MIB + 8192
+    assert loop.read_bytes()[:end] == image.read_bytes()[:end]
+
+
 @pytest.mark.parametrize("size", [SIZE, SIZE - 512, SIZE - MIB, 3 * MIB, 777, 512])
 def test_sizes(size: int, loop: Path, backing: Path, tmp_path: Path) -> None:
     """Images that end anywhere, also within the last MiB."""
@@ -101,6 +110,24 @@ def test_a_device_that_lies(
     with pytest.raises(StiefelError, match=f"differs is at {offset}; the stick is worn out or"):
         write.write(image, devices.look(loop))
     assert backing.read_bytes()[:512] == bytes(512)
+
+
+def test_sector_0_that_lies(
+    loop: Path, backing: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is verified, too, though all else has been by then."""
+    flush = write._Medium.flush
+
+    def flush_and_flip(medium: write._Medium) -> None:
+        flush(medium)
+        first = backing.read_bytes()[:512]
+        if first != bytes(512):
+            alter(backing, 300, bytes([first[300] ^ 1]))
+
+    monkeypatch.setattr(write._Medium, "flush", flush_and_flip)
+    with pytest.raises(StiefelError, match="differs is at 300; the stick is worn out or"):
+        write.write(image, devices.look(loop))
+    assert backing.read_bytes()[:512] != image.read_bytes()[:512]
 
 
 def test_less_memory_than_it_claims(

@@ -23,7 +23,7 @@ from stiefelsystem.host.stick.contents import contents
 from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import MENU, MIB, SECTOR, in_set
 from tests.unit import one_stick
-from tests.unit.stick_sets import config, image
+from tests.unit.stick_sets import booted, config, image
 
 __all__ = ["config", "image"]  # the fixtures
 
@@ -295,3 +295,16 @@ def test_late_partition_has_room(tmp_path: Path) -> None:
         compose.compose(smallest, parts, size=compose.smallest(parts))
     read = one_stick.read(smallest, in_set("a", "initrd.img"), first=parts.first)
     assert read == made.paths.cpio.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["vmlinuz", "set.cfg", "set.new"])
+def test_folder_in_the_place_of_a_file(image: Path, config: Config, name: str) -> None:
+    """Somebody's, with what they have in it."""
+    (image.parent / "letter").write_text("mine")
+    one_stick.mtools("mmd", image, f"::stiefelsystem/b/{name}")
+    there = f"stiefelsystem/b/{name}/letter"
+    one_stick.mtools("mcopy", image, str(image.parent / "letter"), f"::{there}")
+    with pytest.raises(StiefelError, match=r"stiefelsystem/b/.* is a folder, and should be"):
+        make.image(image, config, update=True)
+    assert booted(image) == "a"
+    assert any(one_stick.read(image, n) == b"mine" for n in one_stick.names(image))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import device as devices
 from tests.unit.one_device import GB, node, read, refusal, stick
+from tests.unit.setup_tree import Terminal, answer
+
+__all__ = ["answer"]  # the fixture
 
 # As lsblk of util-linux 2.38.1 writes it, character by character.
 RECORDED = """{
@@ -176,3 +180,12 @@ def test_confirmed_on_stdin(
     out, shown = capsys.readouterr()
     assert out == ""
     assert "Type the device's name, sdb, to go on: " in shown
+
+
+def test_typed_ahead(answer: Callable[[str], None]) -> None:
+    """Before what is on the device was shown."""
+    answer("no\n")
+    assert isinstance(sys.stdin, Terminal)
+    sys.stdin.type_ahead(b"sdb\n")
+    with pytest.raises(StiefelError, match="'no' was typed, not sdb"):
+        devices.confirm(read(stick()))

@@ -15,7 +15,7 @@ from stiefelsystem.host.stick import make
 from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import SECTOR
 from tests.unit import one_stick
-from tests.unit.stick_sets import booted, image, in_image, kernel_and_image
+from tests.unit.stick_sets import booted, image, in_image, kernel_and_image, valid_sets
 
 __all__ = ["image"]  # the fixture
 _PAGE = 1 << 16
@@ -57,7 +57,8 @@ def test_any_sectors(
     chance, probe = random.Random(7), tmp_path / "cut.img"
     make.image(image, config, update=True)
     one_stick.new_ramdisk(config.paths.cpio)
-    one, other = in_image(image, booted(image)), kernel_and_image(config)
+    oldest, one = in_image(image, "a"), in_image(image, booted(image))
+    other = kernel_and_image(config)
     states = [image.read_bytes()]
     really = Fat.flush
 
@@ -73,6 +74,7 @@ def test_any_sectors(
             probe.write_bytes(found)
             whole = (one, other) if number == len(states) - 2 else (one,)
             assert in_image(probe, booted(probe)) in whole, number
+            assert set(valid_sets(probe).values()) <= {oldest, one, other}
             text = one_stick.read(probe, f"stiefelsystem/{booted(probe)}/set.cfg").decode()
             assert "w" * 900 in text
             assert text.count("\n") == 3

@@ -9,13 +9,13 @@ import errno
 import json
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stiefelsystem.console import StiefelError, say
+from stiefelsystem.host import consent
 from stiefelsystem.run import run
 
 _SECONDS = 30.0
@@ -361,30 +361,17 @@ def _refuse_unfit(device: Device, smallest: int) -> None:
         )
 
 
-def confirm(device: Device, *, ask: Callable[[str], str] | None = None) -> None:
+def confirm(device: Device, *, ask: Callable[[str], str] = consent.answer) -> None:
     """Show what would be lost, and have the device's name typed.
 
-    `ask` takes the question and returns the answer, as `input` does. Raises `StiefelError` for any
-    other answer, and where there is none.
+    `ask` takes the question and returns the answer. Raises `StiefelError` for any other answer, and
+    where there is none.
     """
     for line in describe(device):
         say(line)
     say(f"Everything on {device.name} will be lost.")
     short = device.name.removeprefix("/dev/")
-    try:
-        answer = (ask or _ask)(f"Type the device's name, {short}, to go on: ").strip()
-    except EOFError:
-        answer = ""
+    answer = ask(f"Type the device's name, {short}, to go on: ").strip()
     if answer not in (short, device.name):
         typed = f"{answer!r} was typed" if answer else "nothing was typed"
         raise StiefelError(f"{typed}, not {short}: nothing has been written")
-
-
-def _ask(question: str) -> str:
-    # Not by input(), whose question would be on stdout.
-    print(question, end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline() if sys.stdin else ""  # it may be closed
-    if not answer:
-        print(file=sys.stderr)
-        raise EOFError
-    return answer

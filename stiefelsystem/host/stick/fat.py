@@ -87,9 +87,17 @@ class Fat:
             self.put(file, name)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        if self.exists(name):
-            self._run("mdel", f"::{name}")
+        """Remove a file, if it is there. Raises `StiefelError` for a folder."""
+        if not self.exists(name):
+            return
+        done = self._tool("mdel", f"::{name}")
+        if _tells_of_absence(done.stderr):
+            raise StiefelError(
+                f"{name} on {self.path} is a folder, and should be a file",
+                hint="give it another name",
+            )
+        if done.returncode != 0:
+            raise self._failure("written", done.stderr)
 
     def rename(self, name: str, other: str) -> None:
         """Give a file another name, which nothing in its folder has: a change of one sector, where

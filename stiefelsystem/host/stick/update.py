@@ -29,10 +29,12 @@ from stiefelsystem.host.stick.layout import (
     UNNAMED,
     in_set,
 )
+from stiefelsystem.run import run
 
 # The signature of a master boot record, at its end.
 _SIGNATURE = b"\x55\xaa"
 _NAMED = 3
+_SECONDS = 30.0
 
 
 def update(path: Path, contents: Contents) -> None:
@@ -60,7 +62,8 @@ def update(path: Path, contents: Contents) -> None:
 def update_image(image: Path, contents: Contents) -> None:
     """The same for an image file, which nobody but its owner can read from then on.
 
-    Raises `StiefelError` for one that another program of ours updates, too.
+    Raises `StiefelError` for one that another program of ours updates, too, or that is a loop
+    device's.
     """
     with _claimed(image) as handle:
         _make_private(handle, image)
@@ -122,9 +125,21 @@ def _claimed(image: Path) -> Iterator[int]:
             raise StiefelError(
                 f"another program of stiefelsystem updates {image}", hint="wait until it is done"
             ) from error
+        _refuse_attached(image)
         yield handle
     finally:
         os.close(handle)
+
+
+def _refuse_attached(image: Path) -> None:
+    """A loop device has pages of its own, and who has mounted it would not notice our writing."""
+    command = ["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)]
+    devices = run(command, check=False, timeout=_SECONDS).stdout.split()
+    if devices:
+        raise StiefelError(
+            f"{image} is attached to {' and '.join(devices)}",
+            hint=f"losetup --detach {devices[0]}; or update that device, without --image",
+        )
 
 
 def _make_private(handle: int, image: Path) -> None:

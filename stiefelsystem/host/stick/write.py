@@ -21,9 +21,8 @@ from stiefelsystem.host.stick.device import Device
 from stiefelsystem.host.stick.medium import GONE, failure
 from stiefelsystem.progress import Progress
 
-# ioctl numbers of block devices: linux/fs.h.
+# An ioctl of block devices: linux/fs.h.
 _BLKRRPART = 0x125F
-_BLKFLSBUF = 0x1261
 _SECTOR = 512
 _PIECE = 1 << 20
 # A GPT keeps a copy of itself in the last sectors: what was on the stick must not come back.
@@ -106,10 +105,10 @@ class _Medium:
         self.is_blank = True
 
     def flush(self) -> None:
-        """Have everything on the medium, and forget what the kernel has read of it before."""
+        """Have everything on the medium. What the kernel had read of it before, it has forgotten by
+        writing past that: open(2), O_DIRECT."""
         with self._naming("flushed"):
             os.fsync(self._handle)
-            fcntl.ioctl(self._handle, _BLKFLSBUF)
 
     def read_partitions(self) -> None:
         """Have the kernel look which partitions there are now."""
