@@ -151,6 +151,27 @@ def test_folder_that_has_taken_their_place(image: Path, config: Config) -> None:
     assert numbers(image) == {"a": 3, "b": 2}
 
 
+@pytest.mark.parametrize(
+    ("name", "replaced"),
+    [("a/vmlinuz", True), ("a/set.cfg", False), ("b/key.cpio", False), ("grub/grub.cfg", False)],
+)
+def test_file_of_ours_in_what_is_free(
+    image: Path, config: Config, name: str, replaced: bool
+) -> None:
+    """What is needed to tell what the stick has is not replaced."""
+    make.image(image, config, update=True)
+    table = Table(image)
+    for cluster in table.clusters(f"stiefelsystem/{name}"):
+        table.set(cluster, 0)
+    if replaced:
+        make.image(image, config, update=True)
+        assert numbers(image) == {"a": 3, "b": 2}
+    else:
+        with pytest.raises(StiefelError, match=f"cannot read stiefelsystem/{name}") as caught:
+            make.image(image, config, update=True)
+        assert "anew" in caught.value.hint
+
+
 def test_two_files_in_the_same_place(image: Path, config: Config) -> None:
     one_stick.mtools("mmd", image, "::some folder")
     put(image, "some folder/a long name.jpeg", b"x" * 5000)
@@ -224,6 +245,7 @@ def test_without_fsinfo(image: Path, config: Config) -> None:
         (22, struct.pack("<H", 64)),
         (32, struct.pack("<I", 9)),
         (36, struct.pack("<I", 0)),
+        (40, struct.pack("<H", 0x81)),
         (36, struct.pack("<I", 0xFFFFFFFF)),
     ],
 )

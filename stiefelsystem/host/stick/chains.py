@@ -24,9 +24,9 @@ from stiefelsystem.host.stick.layout import SECTOR
 from stiefelsystem.host.stick.medium import GONE, failure
 
 # The first sector, from byte 11 on: bytes in a sector, sectors in a cluster, sectors before the
-# tables, number of tables; two that are 0 in FAT32 alone; sectors in all; sectors of a table; the
-# root's cluster; FSInfo's sector.
-_HEAD = struct.Struct("<11x HBHB H 3x H 8x I I 4x I H")
+# tables, number of tables; two that are 0 in FAT32 alone; sectors in all; sectors of a table;
+# flags, which are 0 where all tables are equal; the root's cluster; FSInfo's sector.
+_HEAD = struct.Struct("<11x HBHB H 3x H 8x I I H 2x I H")
 # FSInfo: two signatures, and behind them how many clusters are free, and where to look for one.
 _LEAD, _LEAD_AT = b"RRaA", 0
 _STRUCT, _STRUCT_AT = b"rrAa", 484
@@ -38,7 +38,7 @@ _CLUSTER = 0x0FFFFFFF
 _FIRST, _BAD, _END = 2, 0x0FFFFFF7, 0x0FFFFFF8
 # An entry of a folder: name, attributes, and the first cluster in two halves.
 _ENTRY = struct.Struct("<11s B 8x H 4x H 4x")
-_FOLDER, _LABEL, _LONG = 0x10, 0x08, 0x0F
+_FOLDER, _LABEL, _LONG, _ALL = 0x10, 0x08, 0x0F, 0x3F
 _LAST, _ITSELF, _REMOVED = b"\0", b".", b"\xe5"
 # A part of a long name, which stands before its entry, last part first: 13 characters.
 _PART = struct.Struct("<x 10s 3x 12s 2x 4s")
@@ -81,9 +81,11 @@ class _Volume:
         head = os.pread(handle, _HEAD.size, offset)
         if len(head) < _HEAD.size:
             raise _damaged(path, "it ends too early")
-        sector, in_cluster, before, tables, *small, total, in_table, root, info = _HEAD.unpack(head)
+        sector, in_cluster, before, tables, *others, root, info = _HEAD.unpack(head)
+        entries, small, total, in_table, flags = others
         data = before + tables * in_table
-        if sector != SECTOR or any(small) or not in_cluster or not in_table or data >= total:
+        unknown = sector != SECTOR or entries or small or flags
+        if unknown or not in_cluster or not in_table or data >= total:
             raise _damaged(path, "it has no FAT32 that can be understood")
         count = min((total - data) // in_cluster + _FIRST, in_table * SECTOR // 4, _BAD)
         table = array("I", os.pread(handle, count * 4, offset + before * SECTOR))
@@ -182,7 +184,7 @@ def _names(entries: Iterator[tuple[int, bytes]], above: str) -> Iterator[_Name]:
     parts = b""
     for place, entry in entries:
         short, attributes, high, low = _ENTRY.unpack(entry)
-        if attributes == _LONG and not entry.startswith(_REMOVED):
+        if attributes & _ALL == _LONG and not entry.startswith(_REMOVED):
             places.append(place)
             parts = b"".join(_PART.unpack(entry)) + parts
             continue
