@@ -23,6 +23,10 @@ _LARGEST_TEXT = 1 << 16
 # What mtools say where the filesystem, not what it lies on, has no room.
 _FULL = ("Disk full", "No free cluster")
 AFRESH = "write it anew, without --update; what else is on it is lost then"
+_MAKE_ROOM = (
+    "remove what is yours from it; or have `fsck.vfat -a` of its partition give back what a power"
+    " cut has taken"
+)
 # Neither a user's settings, which mtools looks for in HOME, nor a complaint about a stick that
 # another system has formatted; and times as UTC, wherever this machine is.
 _ENV = {"HOME": "/nonexistent", "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
@@ -156,7 +160,7 @@ class Fat:
         done = self._tool(tool, *words, text=text)
         # Where the room ends while it writes what it got from a pipe, mcopy's status is 0.
         if any(full in done.stderr for full in _FULL):
-            raise StiefelError(f"{self.path} is full", hint=AFRESH)
+            raise StiefelError(f"{self.path} is full", hint=f"{_MAKE_ROOM}; or {AFRESH}")
         if done.returncode != 0:
             raise self._failure("written", done.stderr)
 
