@@ -85,7 +85,7 @@ def test_files(config: Config, tmp_path: Path) -> None:
     assert "$at/initrd.img $at/key.cpio\n" in (ours / "grub/grub.cfg").read_text()
     assert (ours / "README.txt").read_text().count("holds the key: whoever") == 1
     assert "set prefix=($root)/stiefelsystem/grub\n" in (folder / "EFI/debian/grub.cfg").read_text()
-    assert not (ours / "b").exists()
+    only(ours / "b")
 
 
 def test_plain_key_and_wrapped_key(config: Config, tmp_path: Path) -> None:
