@@ -10,20 +10,24 @@ import subprocess
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import make
-from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.layout import SECTOR
 from tests.unit import one_stick
-from tests.unit.stick_sets import booted, config, image, in_image, kernel_and_image
-from tests.unit.test_stick_power import changed
+from tests.unit.stick_sets import (
+    at_each_flush,
+    booted,
+    changed,
+    config,
+    image,
+    in_image,
+    kernel_and_image,
+)
 
 __all__ = ["config", "image"]  # the fixtures
 _CUTS = 600
-_SECTOR = 512
-_HINT = 2048 * _SECTOR + _SECTOR + 488  # in FSInfo
+_HINT = 2048 * SECTOR + SECTOR + 488  # in FSInfo
 
 
 def cut(before: bytes, after: bytes, chance: random.Random) -> bytes:
@@ -37,7 +41,7 @@ def cut(before: bytes, after: bytes, chance: random.Random) -> bytes:
         if number % run == 0:
             kept = chance.random() < share
         if not kept:
-            found[at : at + _SECTOR] = before[at : at + _SECTOR]
+            found[at : at + SECTOR] = before[at : at + SECTOR]
     return bytes(found)
 
 
@@ -56,25 +60,11 @@ def copy_something(stick: Path, chance: random.Random) -> dict[str, bytes]:
     return written
 
 
-def recorded(image: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The stick at each flush of an update."""
-    states, really = [image.read_bytes()], Fat.flush
-
-    def flush(fat: Fat) -> None:
-        really(fat)
-        states.append(image.read_bytes())
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Fat, "flush", flush)
-        make.image(image, config, update=True)
-    return states
-
-
-def test_many(image: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many(image: Path, config: Config, tmp_path: Path) -> None:
     chance, probe = random.Random(2026), tmp_path / "cut.img"
     make.image(image, config, update=True)
     one_stick.new_ramdisk(config.paths.cpio, size=310_000)
-    steps = list(pairwise(recorded(image, config, monkeypatch)))
+    steps = list(pairwise(at_each_flush(image, config)))
     refused = hopeless = 0
     for number in range(_CUTS):
         probe.write_bytes(cut(*chance.choice(steps), chance))

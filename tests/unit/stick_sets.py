@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from stiefelsystem.config import Config
 from stiefelsystem.host import pack
 from stiefelsystem.host.stick import make, menu
-from stiefelsystem.host.stick.layout import SETS, in_set
+from stiefelsystem.host.stick.fat import Fat
+from stiefelsystem.host.stick.layout import SECTOR, SETS, in_set
 from tests.unit import one_stick
+
+_PAGE = 1 << 16
 
 
 @pytest.fixture
@@ -56,3 +60,28 @@ def in_image(image: Path, name: str) -> tuple[bytes, bytes]:
 def valid_sets(image: Path) -> dict[int, tuple[bytes, bytes]]:
     """What is in each set that GRUB might boot, by its number."""
     return {number(image, name): in_image(image, name) for name in SETS if number(image, name)}
+
+
+def at_each_flush(image: Path, config: Config) -> list[bytes]:
+    """Update a stick; all of it before, and after each flush: between two of these, a power cut may
+    leave any of the sectors that differ as they were."""
+    states, really = [image.read_bytes()], Fat.flush
+
+    def flush(fat: Fat) -> None:
+        really(fat)
+        states.append(image.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fat, "flush", flush)
+        make.image(image, config, update=True)
+    return states
+
+
+def changed(before: bytes, after: bytes) -> list[int]:
+    """Where sectors differ."""
+
+    def differ(size: int, places: Iterable[int]) -> Iterator[int]:
+        return (at for at in places if before[at : at + size] != after[at : at + size])
+
+    pages = differ(_PAGE, range(0, len(after), _PAGE))
+    return list(differ(SECTOR, (at for page in pages for at in range(page, page + _PAGE, SECTOR))))

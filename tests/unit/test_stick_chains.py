@@ -14,10 +14,17 @@ import pytest
 from stiefelsystem.config import Config
 from stiefelsystem.console import StiefelError
 from stiefelsystem.host.stick import chains, make
-from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import SECTOR, SETS
 from tests.unit import one_stick
-from tests.unit.stick_sets import booted, config, image, in_image, kernel_and_image, numbers
+from tests.unit.stick_sets import (
+    at_each_flush,
+    booted,
+    config,
+    image,
+    in_image,
+    kernel_and_image,
+    numbers,
+)
 
 __all__ = ["config", "image"]  # the fixtures
 _BEGIN = 2048 * SECTOR
@@ -74,24 +81,14 @@ def refused(image: Path, config: Config) -> str:
 
 
 @pytest.fixture
-def cuts(
-    image: Path, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Iterator[Path]]:
+def cuts(image: Path, config: Config) -> Callable[[], Iterator[Path]]:
     """Sticks after power cuts at each flush of an update, which the tables of clusters were
     written before, and the names not."""
 
     def made() -> Iterator[Path]:
         make.image(image, config, update=True)
         one_stick.new_ramdisk(config.paths.cpio)
-        states, really = [image.read_bytes()], Fat.flush
-
-        def flush(fat: Fat) -> None:
-            really(fat)
-            states.append(image.read_bytes())
-
-        monkeypatch.setattr(Fat, "flush", flush)
-        make.image(image, config, update=True)
-        monkeypatch.setattr(Fat, "flush", really)
+        states = at_each_flush(image, config)
         end = Table(image).end
         for before, after in pairwise(states):
             image.write_bytes(after[:end] + before[end:])

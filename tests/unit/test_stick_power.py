@@ -4,7 +4,7 @@ be on the medium, and others not. A set that is whole is booted, whatever is the
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,13 +12,19 @@ import pytest
 
 from stiefelsystem.config import Config
 from stiefelsystem.host.stick import make
-from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import SECTOR
 from tests.unit import one_stick
-from tests.unit.stick_sets import booted, image, in_image, kernel_and_image, valid_sets
+from tests.unit.stick_sets import (
+    at_each_flush,
+    booted,
+    changed,
+    image,
+    in_image,
+    kernel_and_image,
+    valid_sets,
+)
 
 __all__ = ["image"]  # the fixture
-_PAGE = 1 << 16
 _SHARES = (0.2, 0.5, 0.8, 0.95)
 
 
@@ -27,16 +33,6 @@ def config(tmp_path: Path) -> Config:
     """With words for the kernel that take several sectors."""
     one_stick.require_tools()
     return one_stick.settings(tmp_path / "home", f"client-setup: {{cmdline: {'w' * 900}}}")
-
-
-def changed(before: bytes, after: bytes) -> list[int]:
-    """Where sectors differ."""
-
-    def differ(size: int, places: Iterable[int]) -> Iterator[int]:
-        return (at for at in places if before[at : at + size] != after[at : at + size])
-
-    pages = differ(_PAGE, range(0, len(after), _PAGE))
-    return list(differ(SECTOR, (at for page in pages for at in range(page, page + _PAGE, SECTOR))))
 
 
 def cuts(before: bytes, after: bytes, chance: random.Random) -> Iterator[bytes]:
@@ -51,23 +47,13 @@ def cuts(before: bytes, after: bytes, chance: random.Random) -> Iterator[bytes]:
         yield bytes(found)
 
 
-def test_any_sectors(
-    image: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_sectors(image: Path, config: Config, tmp_path: Path) -> None:
     chance, probe = random.Random(7), tmp_path / "cut.img"
     make.image(image, config, update=True)
     one_stick.new_ramdisk(config.paths.cpio)
     oldest, one = in_image(image, "a"), in_image(image, booted(image))
     other = kernel_and_image(config)
-    states = [image.read_bytes()]
-    really = Fat.flush
-
-    def flush(fat: Fat) -> None:
-        really(fat)
-        states.append(image.read_bytes())
-
-    monkeypatch.setattr(Fat, "flush", flush)
-    make.image(image, config, update=True)
+    states = at_each_flush(image, config)
     assert one != other
     for number, (before, after) in enumerate(pairwise(states)):
         for found in cuts(before, after, chance):
