@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -70,29 +70,49 @@ def make_folder(path: Path) -> None:
 def locked(folder: Path, *, patience: float = 0) -> Iterator[None]:
     """Work in `folder` alone. Raises `StiefelError` if another program of ours still does after
     `patience` seconds."""
-    deadline = time.monotonic() + patience
     handle = os.open(folder, os.O_RDONLY)
     try:
-        waiting = False
-        while not _lock(handle):
-            if time.monotonic() >= deadline:
-                raise StiefelError(
-                    f"another program of stiefelsystem works in {folder}",
-                    hint="wait until it is done",
-                )
-            if not waiting:
-                say(f"waiting for another program of stiefelsystem that works in {folder} …")
-            waiting = True
-            time.sleep(_LOCK_SECONDS)
+        _wait(
+            lambda: _takes(fcntl.flock, handle),
+            f"another program of stiefelsystem works in {folder}",
+            patience,
+        )
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
+def wait_for_unlocked(file: Path, *, patience: float) -> None:
+    """Wait until no other program has a lock on a file, if it is there, of fcntl(2)'s kind, which
+    is for others than ours. Raises `StiefelError` if one still has it after `patience` seconds."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        handle = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        _wait(
+            lambda: _takes(fcntl.lockf, handle), f"another program has a lock on {file}", patience
+        )
+    finally:
+        os.close(handle)
+
+
+def _wait(is_free: Callable[[], bool], taken: str, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    waiting = False
+    while not is_free():
+        if time.monotonic() >= deadline:
+            raise StiefelError(taken, hint="wait until it is done")
+        if not waiting:
+            say(f"waiting: {taken} …")
+        waiting = True
+        time.sleep(_LOCK_SECONDS)
+
+
+def _takes(lock: Callable[[int, int], object], handle: int) -> bool:
+    try:
+        lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EACCES is lockf's answer on some systems
         return False
     return True
 

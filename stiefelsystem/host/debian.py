@@ -118,6 +118,8 @@ def _archives(cache: Path) -> Iterator[Path]:
     archives = cache / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     with files.locked(archives, patience=_ARCHIVES_SECONDS):
+        # A build that was killed may have left an apt that still works there.
+        files.wait_for_unlocked(archives / "lock", patience=_ARCHIVES_SECONDS)
         yield archives
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from stiefelsystem import files
 from stiefelsystem.console import StiefelError
+from stiefelsystem.host import debian
 from tests import capabilities
 
 
@@ -194,10 +197,43 @@ def test_a_folder_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[st
     try:
         with pytest.raises(StiefelError), files.locked(tmp_path, patience=0.3):
             pass
-        assert capsys.readouterr().err.count("waiting for another program") == 1
+        assert capsys.readouterr().err.count("waiting: another program") == 1
         threading.Timer(0.3, may_go.set).start()
         with files.locked(tmp_path, patience=60):
             assert may_go.is_set()
     finally:
         may_go.set()
         holder.join(60)
+
+
+# Has a file's lock, as apt has, until its standard input ends.
+_HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("has it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_programs_lock_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archives").mkdir()
+    lock = tmp_path / "archives/lock"
+    files.wait_for_unlocked(lock, patience=0)
+    assert not lock.exists()
+    command = [sys.executable, "-c", _HOLDER, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"has it\n"
+        with pytest.raises(StiefelError, match=r"has a lock on .*/lock"):
+            files.wait_for_unlocked(lock, patience=0.3)
+        assert capsys.readouterr().err.count("waiting: another program has a lock on") == 1
+        # As apt of a build that was killed, in the cache of the next one.
+        monkeypatch.setattr(debian, "_ARCHIVES_SECONDS", 0.3)
+        with pytest.raises(StiefelError, match=r"has a lock on .*/archives/lock"):
+            debian.base_tree(tmp_path / "tree", debian.Supply(tmp_path, offline=True))
+        threading.Timer(0.3, holder.stdin.close).start()
+        files.wait_for_unlocked(lock, patience=60)
