@@ -24,7 +24,10 @@ def answer(question: str) -> str:
         with suppress(termios.error):  # hung up just now
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
     print(question, end="", file=sys.stderr, flush=True)
-    typed = sys.stdin.readline() if sys.stdin else ""
+    try:
+        typed = sys.stdin.readline() if sys.stdin else ""
+    except UnicodeDecodeError:  # from a terminal with another encoding: no answer to anything
+        return "\ufffd\n"
     if not typed:
         print(file=sys.stderr)
     return typed

@@ -23,6 +23,7 @@ from tests.unit.stick_sets import (
     in_image,
     kernel_and_image,
 )
+from tests.unit.stick_tables import Table, patch, put
 
 __all__ = ["config", "image"]  # the fixtures
 _STICKS = 300
@@ -92,3 +93,31 @@ def test_many(image: Path, config: Config, tmp_path: Path) -> None:
         assert {name: one_stick.read(stick, name) for name in written} == written, number
     print(f"{refused} sticks refused an update, {hopeless} a file")
     assert refused + hopeless < _STICKS // 10
+
+
+def test_pulled_out_while_its_owner_copies(image: Path, config: Config) -> None:
+    """All names are on it, and not all of the tables: an update is refused, or leaves what is
+    there, which some drivers read."""
+    chance = random.Random(30)
+    make.image(image, config, update=True)
+    whole, table = image.read_bytes(), Table(image)
+    refused = 0
+    for number in range(_STICKS):
+        image.write_bytes(whole)
+        for name in range(4):
+            put(image, f"mine{name}", chance.randbytes(chance.choice((300, 500, 3000, 60_000))))
+        places = [place for name in range(4) for place in table.places(f"mine{name}")]
+        for at in changed(whole, after := image.read_bytes()):
+            if at < table.end and chance.random() < 0.5:
+                patch(image, at, whole[at : at + SECTOR])
+        before = image.read_bytes()
+        one_stick.new_ramdisk(config.paths.cpio, size=330_000)
+        try:
+            make.image(image, config, update=True)
+        except StiefelError:
+            refused += 1
+            assert image.read_bytes() == before, number
+        found = image.read_bytes()
+        assert all(found[at : at + SECTOR] == after[at : at + SECTOR] for at in places), number
+    print(f"{refused} of {_STICKS} were refused")
+    assert refused

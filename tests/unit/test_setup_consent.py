@@ -41,6 +41,16 @@ def test_typed_ahead(answer: Callable[[str], None]) -> None:
     assert consent.choose("well?", ("yes", "skip", "abort")) == "skip"
 
 
+def test_another_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an old terminal: no answer to anything, and it is asked again."""
+    typed = io.TextIOWrapper(io.BytesIO(b"j\xfc\nno\n"), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert consent.answer("well? ") == "\ufffd\n"
+    typed = io.TextIOWrapper(io.BytesIO(b"j\xfc"), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert consent.choose("well?", ("yes", "abort")) == "abort"
+
+
 def test_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert not consent.ask("install it", assume_yes=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import struct
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -25,49 +24,13 @@ from tests.unit.stick_sets import (
     kernel_and_image,
     numbers,
 )
+from tests.unit.stick_tables import BEGIN, Table, patch, put
 
 __all__ = ["config", "image"]  # the fixtures
-_BEGIN = 2048 * SECTOR
-_INFO = _BEGIN + SECTOR  # where mkfs.vfat puts FSInfo
+_INFO = BEGIN + SECTOR  # where mkfs.vfat puts FSInfo
 _FREE_COUNT = 488
 # More than what is free behind the sets: it gets what is free between them, too.
 _LARGE = random.Random(5).randbytes(20_000_000)
-
-
-class Table:
-    """A stick's tables of clusters, both of them."""
-
-    def __init__(self, image: Path) -> None:
-        head = image.read_bytes()[_BEGIN : _BEGIN + SECTOR]
-        (before,) = struct.unpack_from("<H", head, 14)
-        (size,) = struct.unpack_from("<I", head, 36)
-        self.starts = [_BEGIN + (before + copy * size) * SECTOR for copy in range(head[16])]
-        self.end = self.starts[0] + head[16] * size * SECTOR
-        self._image = image
-        assert len(self.starts) == 2
-
-    def set(self, cluster: int, following: int) -> None:
-        for start in self.starts:
-            patch(self._image, start + cluster * 4, struct.pack("<I", following))
-
-    def clusters(self, name: str) -> list[int]:
-        said = one_stick.mtools("mshowfat", self._image, f"::{name}").decode()
-        found: list[int] = []
-        for begin, end in re.findall(r"<(\d+)(?:-(\d+))?>", said):
-            found += range(int(begin), int(end or begin) + 1)
-        return found
-
-
-def patch(image: Path, at: int, data: bytes) -> None:
-    with image.open("r+b") as file:
-        file.seek(at)
-        file.write(data)
-
-
-def put(image: Path, name: str, data: bytes) -> None:
-    file = image.with_name("put")
-    file.write_bytes(data)
-    one_stick.mtools("mcopy", image, str(file), f"::{name}")
 
 
 def refused(image: Path, config: Config) -> str:
@@ -105,7 +68,7 @@ def test_names_of_what_is_free(
     """mdel follows them forever."""
     count = 0
     for stick in cuts():
-        chains.prepare(stick, _BEGIN, "stiefelsystem/a")
+        chains.prepare(stick, BEGIN, "stiefelsystem/a")
         assert "Orphaned long" not in one_stick.fsck(stick, tmp_path).stdout
         make.image(stick, config, update=True)
         assert in_image(stick, booted(stick)) == kernel_and_image(config)
@@ -191,16 +154,92 @@ def test_folder_in_what_is_free(image: Path, config: Config) -> None:
     one_stick.mtools("mmd", image, "::mine")
     table = Table(image)
     table.set(table.clusters("mine")[0], 0)
-    assert "the folder /MINE is not whole" in refused(image, config)
+    assert "/MINE is not whole" in refused(image, config)
 
 
-def test_chain_that_ends_nowhere(image: Path, config: Config) -> None:
-    """An owner's file, which nobody removes."""
-    put(image, "letter", b"y" * 5000)
+@pytest.mark.parametrize("following", [0, 1, 0x0FFFFFF7, 0x0FFFFFF0])
+@pytest.mark.parametrize("size", [300, 5000])
+def test_file_whose_last_cluster_is_free(
+    image: Path, config: Config, size: int, following: int
+) -> None:
+    """An owner's file of which the table was not written, when the stick was pulled out: some
+    drivers read it to its end, until somebody else gets that."""
+    put(image, "letter", b"y" * size)
     table = Table(image)
-    table.set(table.clusters("letter")[4], 0)
+    table.set(table.clusters("letter")[-1], following)
+    assert "/LETTER is not whole" in refused(image, config)
+
+
+def test_newest_set_whose_last_cluster_is_free(image: Path, config: Config) -> None:
+    """While the other one is written, it is the only one."""
     make.image(image, config, update=True)
-    assert numbers(image) == {"a": 1, "b": 2}
+    table = Table(image)
+    table.set(table.clusters("stiefelsystem/b/vmlinuz")[-1], 0)
+    assert "/stiefelsystem/B/VMLINUZ is not whole" in refused(image, config)
+
+
+def entry(image: Path, short: bytes) -> int:
+    """Where a name's own entry is, in bytes."""
+    found = image.read_bytes().find(short.ljust(11), Table(image).end)
+    assert found > 0
+    return found
+
+
+def lead_into(image: Path, name: str) -> None:
+    """A name of the older set's leads into an owner's file."""
+    table = Table(image)
+    table.set(table.clusters("stiefelsystem/a/vmlinuz")[2], table.clusters(name)[0])
+
+
+def test_name_behind_what_was_not_written(image: Path, config: Config) -> None:
+    """Linux reads on behind a sector of zeros in a folder."""
+    make.image(image, config, update=True)
+    one_stick.mtools("mmd", image, "::mine")
+    for number in range(20):
+        put(image, f"mine/some long name {number}.jpeg", b"x")
+    put(image, "mine/last", b"y" * 5000)
+    lead_into(image, "mine/last")
+    table = Table(image)
+    folder = table.places("mine")
+    assert len(folder) > 3
+    patch(image, folder[1], bytes(SECTOR))
+    chains.prepare(image, BEGIN, "stiefelsystem/a")
+    assert "stiefelsystem/a/vmlinuz" not in one_stick.names(image)
+
+
+def test_name_that_begins_with_a_dot(image: Path, config: Config) -> None:
+    """No tool writes one, and some read it."""
+    make.image(image, config, update=True)
+    put(image, "XPROFILE", b"y" * 5000)
+    lead_into(image, "XPROFILE")
+    patch(image, entry(image, b"XPROFILE"), b".")
+    chains.prepare(image, BEGIN, "stiefelsystem/a")
+    assert "stiefelsystem/a/vmlinuz" not in one_stick.names(image)
+
+
+def test_name_that_begins_nowhere(image: Path, config: Config) -> None:
+    make.image(image, config, update=True)
+    place = entry(image, b"VMLINUZ")
+    patch(image, place + 20, b"\xff\x0f")
+    patch(image, place + 26, b"\xff\xff")
+    make.image(image, config, update=True)
+    assert numbers(image) == {"a": 3, "b": 2}
+
+
+def test_parts_of_another_name(image: Path, config: Config, tmp_path: Path) -> None:
+    """What is left of a long name, before one that has another: its folder is found all the same,
+    and so is what is to be dropped there."""
+    make.image(image, config, update=True)
+    table = Table(image)
+    for cluster in table.clusters("stiefelsystem/a/vmlinuz"):
+        table.set(cluster, 0)
+    before = entry(image, b"STIEFE~1") - 2 * 32
+    part = struct.pack(
+        "<B10sBBB12sH4s", 1, b"g\0h\0o\0s\0t\0", 0x0F, 0, 1, b"\xff" * 12, 0, b"\xff" * 4
+    )
+    patch(image, before, part)
+    chains.prepare(image, BEGIN, "stiefelsystem/a")
+    assert "stiefelsystem/a/vmlinuz" not in one_stick.names(image)
 
 
 def test_chain_in_a_circle(image: Path, config: Config) -> None:
@@ -227,7 +266,7 @@ def test_without_fsinfo(image: Path, config: Config) -> None:
     """Whatever is in its place is nothing of ours; mtools make another one."""
     patch(image, _INFO, b"x" * SECTOR)
     before = image.read_bytes()
-    chains.prepare(image, _BEGIN, "stiefelsystem/b")
+    chains.prepare(image, BEGIN, "stiefelsystem/b")
     assert image.read_bytes() == before
     make.image(image, config, update=True)
     assert numbers(image) == {"a": 1, "b": 2}
@@ -247,19 +286,30 @@ def test_without_fsinfo(image: Path, config: Config) -> None:
     ],
 )
 def test_no_fat32(image: Path, at: int, data: bytes) -> None:
-    patch(image, _BEGIN + at, data)
+    patch(image, BEGIN + at, data)
     before = image.read_bytes()
     with pytest.raises(StiefelError, match="no FAT32 that can be understood"):
-        chains.prepare(image, _BEGIN, "stiefelsystem/b")
+        chains.prepare(image, BEGIN, "stiefelsystem/b")
     assert image.read_bytes() == before
 
 
 def test_image_that_ends_too_early(image: Path) -> None:
-    for size in (Table(image).starts[0] + SECTOR, _BEGIN + 20, _BEGIN):
+    for size in (Table(image).starts[0] + SECTOR + 3, BEGIN + 20, BEGIN):
         with image.open("r+b") as file:
             file.truncate(size)
         with pytest.raises(StiefelError, match="it ends too early"):
-            chains.prepare(image, _BEGIN, "stiefelsystem/b")
+            chains.prepare(image, BEGIN, "stiefelsystem/b")
+
+
+def test_image_that_ends_in_a_folder(image: Path) -> None:
+    one_stick.mtools("mmd", image, "::mine")
+    table = Table(image)
+    (place,) = table.places("mine")
+    for size in (place + 70, place):
+        with image.open("r+b") as file:
+            file.truncate(size)
+        with pytest.raises(StiefelError, match="it ends too early"):
+            chains.prepare(image, BEGIN, "stiefelsystem/b")
 
 
 def test_anything_in_the_tables(image: Path) -> None:
@@ -276,7 +326,7 @@ def test_anything_in_the_tables(image: Path) -> None:
             data = chance.choice((chance.randbytes(4), struct.pack("<I", chance.randrange(used))))
             patch(image, where + 4 * chance.randrange(used), data)
         try:
-            chains.prepare(image, _BEGIN, "stiefelsystem/a")
+            chains.prepare(image, BEGIN, "stiefelsystem/a")
         except StiefelError as error:
             assert "is damaged" in str(error)
             refusals += 1

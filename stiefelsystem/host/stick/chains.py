@@ -2,8 +2,9 @@
 
 Data lies in clusters, and a table has the next one for each, so that a file is a chain of them.
 After a power cut, or when a stick was pulled out too early, two files may be in one chain: removing
-one of them frees what the other has. A chain may lead into what is free: mtools follow it forever.
-And how many clusters are free is only noted, and may be long outdated.
+one of them frees what the other has. A chain may lead into what is free: to remove it, mtools
+follow it forever; and they give it to another file, though some drivers still read the first. And
+how many clusters are free is only noted, and may be long outdated.
 
 By Microsoft's "FAT32 File System Specification" (fatgen103, 2000). All numbers are little endian.
 """
@@ -39,10 +40,16 @@ _FIRST, _BAD, _END = 2, 0x0FFFFFF7, 0x0FFFFFF8
 # An entry of a folder: name, attributes, and the first cluster in two halves.
 _ENTRY = struct.Struct("<11s B 8x H 4x H 4x")
 _FOLDER, _LABEL, _LONG, _ALL = 0x10, 0x08, 0x0F, 0x3F
-_LAST, _ITSELF, _REMOVED = b"\0", b".", b"\xe5"
-# A part of a long name, which stands before its entry, last part first: 13 characters.
-_PART = struct.Struct("<x 10s 3x 12s 2x 4s")
-_HINT = "copy what is yours from it, and write it anew, without --update"
+_UNUSED, _REMOVED = b"\0", b"\xe5"
+_ITSELF, _ABOVE = b".".ljust(11), b"..".ljust(11)
+# A part of a long name, which stands before its entry, last part first: 13 characters, and between
+# them a checksum of the entry's own name. The last part is marked, at its beginning.
+_PART = struct.Struct("<B 10s 2x B 12s 2x 4s")
+_LAST_PART = 0x40
+_HINT = (
+    "copy what is yours from it; then have `fsck.vfat -a` mend its partition, or write it anew,"
+    " without --update"
+)
 
 
 def prepare(path: Path, offset: int, folder: str) -> None:
@@ -50,7 +57,7 @@ def prepare(path: Path, offset: int, folder: str) -> None:
 
     A file in that folder that has not all of its room, or not for itself, loses its name, and the
     free clusters are counted by who writes next. Raises `StiefelError`, before it changes anything,
-    if others have clusters in common, or a folder is not whole; and where it cannot be written.
+    if others have clusters in common or are not whole; and where it cannot be written.
     """
     with _opened(path) as handle:
         volume = _Volume.read(handle, offset, path)
@@ -88,24 +95,25 @@ class _Volume:
         if unknown or not in_cluster or not in_table or data >= total:
             raise _damaged(path, "it has no FAT32 that can be understood")
         count = min((total - data) // in_cluster + _FIRST, in_table * SECTOR // 4, _BAD)
-        table = array("I", os.pread(handle, count * 4, offset + before * SECTOR))
-        if len(table) != count:
+        data_of_table = os.pread(handle, count * 4, offset + before * SECTOR)
+        if len(data_of_table) != count * 4:
             raise _damaged(path, "it ends too early")
+        table = array("I", data_of_table)
         if sys.byteorder == "big":
             table.byteswap()
         size = in_cluster * SECTOR
         return cls(handle, path, table, offset + data * SECTOR - _FIRST * size, size, root, info)
 
     def entries(self, clusters: list[int]) -> Iterator[tuple[int, bytes]]:
-        """Those of a folder, each with its place in bytes."""
+        """Those of a folder, each with its place in bytes; also behind one that was never used,
+        where only some drivers look: a sector of zeros may not have been written."""
         for number in clusters:
             at = self.data + number * self.size
             cluster = os.pread(self.handle, self.size, at)
+            if len(cluster) < self.size:
+                raise _damaged(self.path, "it ends too early")
             for begin in range(0, len(cluster), _ENTRY.size):
-                entry = cluster[begin : begin + _ENTRY.size]
-                if entry.startswith(_LAST):
-                    return
-                yield at + begin, entry
+                yield at + begin, cluster[begin : begin + _ENTRY.size]
 
 
 @dataclass(frozen=True)
@@ -159,9 +167,12 @@ class _Tree:
             owners[at] = number
             clusters.append(at)
             at = following
-        if at < _END and name.is_folder:
-            raise _damaged(self._volume.path, f"the folder {name.path or '/'} is not whole")
-        if at < _END and name.first and self._is_there(name):  # what is empty has no first one
+        # An empty file has no first one. What ends in a free one can be read to its end, until that
+        # is given to another.
+        is_whole = at >= _END if clusters else not (name.first or name.is_folder)
+        if not is_whole and not self._is_there(name):
+            raise _damaged(self._volume.path, f"{name.path or '/'} is not whole")
+        if not is_whole:
             self.without_room.add(name)
         return clusters
 
@@ -181,22 +192,37 @@ class _Tree:
 def _names(entries: Iterator[tuple[int, bytes]], above: str) -> Iterator[_Name]:
     """Those in a folder, but itself and the one above, and the filesystem's label."""
     places: list[int] = []
-    parts = b""
+    parts: list[bytes] = []
     for place, entry in entries:
         short, attributes, high, low = _ENTRY.unpack(entry)
-        if attributes & _ALL == _LONG and not entry.startswith(_REMOVED):
+        is_used = not entry.startswith((_UNUSED, _REMOVED))
+        if is_used and attributes & _ALL == _LONG:
+            if entry[0] & _LAST_PART:
+                places, parts = [], []
             places.append(place)
-            parts = b"".join(_PART.unpack(entry)) + parts
+            parts.append(entry)
             continue
-        if not entry.startswith((_REMOVED, _ITSELF)) and not attributes & _LABEL:
+        if is_used and short not in (_ITSELF, _ABOVE) and not attributes & _LABEL:
             first = (high << 16 | low) & _CLUSTER
-            path = f"{above}/{_long(parts) or _short(short)}"
-            yield _Name(path, bool(attributes & _FOLDER), first, (*places, place))
-        places, parts = [], b""
+            long = _long(parts, short)
+            path = f"{above}/{long or _short(short)}"
+            own = (*places, place) if long else (place,)
+            yield _Name(path, bool(attributes & _FOLDER), first, own)
+        places, parts = [], []
 
 
-def _long(parts: bytes) -> str:
-    return parts.decode("utf-16-le", errors="replace").partition("\0")[0]
+def _long(parts: list[bytes], short: bytes) -> str:
+    """The long name of the entry whose own is `short`, if that is whose these parts are."""
+    checksum = 0
+    for byte in short:
+        checksum = ((checksum >> 1 | checksum << 7) + byte) & 0xFF
+    text = b""
+    for part in parts:
+        _, one, sum_, two, three = _PART.unpack(part)
+        if sum_ != checksum:
+            return ""
+        text = one + two + three + text
+    return text.decode("utf-16-le", errors="replace").partition("\0")[0]
 
 
 def _short(name: bytes) -> str:
