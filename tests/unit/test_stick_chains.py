@@ -226,18 +226,18 @@ def test_name_that_begins_nowhere(image: Path, config: Config) -> None:
     assert numbers(image) == {"a": 3, "b": 2}
 
 
-def test_parts_of_another_name(image: Path, config: Config, tmp_path: Path) -> None:
-    """What is left of a long name, before one that has another: its folder is found all the same,
-    and so is what is to be dropped there."""
+@pytest.mark.parametrize(("order", "short", "before"), [(1, b"STIEFE~1", 2), (0x41, b"A", 1)])
+def test_parts_of_another_name(
+    image: Path, config: Config, order: int, short: bytes, before: int
+) -> None:
+    """What is left of a long name, before one that has another, or none: the folder is found all
+    the same, and what is to be dropped there."""
     make.image(image, config, update=True)
     table = Table(image)
     for cluster in table.clusters("stiefelsystem/a/vmlinuz"):
         table.set(cluster, 0)
-    before = entry(image, b"STIEFE~1") - 2 * 32
-    part = struct.pack(
-        "<B10sBBB12sH4s", 1, b"g\0h\0o\0s\0t\0", 0x0F, 0, 1, b"\xff" * 12, 0, b"\xff" * 4
-    )
-    patch(image, before, part)
+    ghost = (order, "ghost".encode("utf-16-le"), 0x0F, 0, 1, b"\xff" * 12, 0, b"\xff" * 4)
+    patch(image, entry(image, short) - before * 32, struct.pack("<B10sBBB12sH4s", *ghost))
     chains.prepare(image, BEGIN, "stiefelsystem/a")
     assert "stiefelsystem/a/vmlinuz" not in one_stick.names(image)
 
