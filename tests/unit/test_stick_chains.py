@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -310,6 +312,29 @@ def test_image_that_ends_in_a_folder(image: Path) -> None:
             file.truncate(size)
         with pytest.raises(StiefelError, match="it ends too early"):
             chains.prepare(image, BEGIN, "stiefelsystem/b")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_no_room_or_a_failing_disk_below_an_image(
+    image: Path, config: Config, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was not pulled out, and the stick boots what it had."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(StiefelError, match="cannot be read and changed") as caught:
+            make.image(image, config, update=True)
+    assert os.strerror(number) in str(caught.value)
+    assert "pulled out" not in str(caught.value)
+    assert numbers(image) == {"a": 1, "b": 0}
+
+
+def test_what_was_pulled_out(tmp_path: Path) -> None:
+    with pytest.raises(StiefelError, match="it was pulled out, or it fails"):
+        chains.prepare(tmp_path / "gone", BEGIN, "stiefelsystem/b")
 
 
 def test_anything_in_the_tables(image: Path) -> None:

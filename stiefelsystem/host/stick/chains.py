@@ -16,13 +16,12 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stiefelsystem.console import StiefelError
+from stiefelsystem.host.stick import medium
 from stiefelsystem.host.stick.layout import SECTOR
-from stiefelsystem.host.stick.medium import GONE, failure
 
 # The first sector, from byte 11 on: bytes in a sector, sectors in a cluster, sectors before the
 # tables, number of tables; two that are 0 in FAT32 alone; sectors in all; sectors of a table;
@@ -59,7 +58,7 @@ def prepare(path: Path, offset: int, folder: str) -> None:
     free clusters are counted by who writes next. Raises `StiefelError`, before it changes anything,
     if others have clusters in common or are not whole; and where it cannot be written.
     """
-    with _opened(path) as handle:
+    with medium.opened(path, "read and changed") as handle:
         volume = _Volume.read(handle, offset, path)
         for name in _Tree(volume, folder).without_room:
             for place in name.places:
@@ -130,14 +129,14 @@ class _Name:
 class _Tree:
     """All that is in a filesystem.
 
-    `without_room` has the files in the folder `above` that have clusters in common with others, or
-    whose chain does not end as one should.
+    `without_room` has the files in the folder `replaced` that have clusters in common with others,
+    or whose chain does not end as one should.
     """
 
-    def __init__(self, volume: _Volume, above: str) -> None:
+    def __init__(self, volume: _Volume, replaced: str) -> None:
         self.without_room: set[_Name] = set()
         self._volume = volume
-        self._above = f"/{above}".casefold()
+        self._replaced = f"/{replaced}".casefold()
         self._owners = array("I", bytes(4 * len(volume.table)))
         self._names = [_Name("", True, volume.root, ())]
         self._walk()
@@ -170,7 +169,7 @@ class _Tree:
         # An empty file has no first one. What ends in a free one can be read to its end, until that
         # is given to another.
         is_whole = at >= _END if clusters else not (name.first or name.is_folder)
-        if not is_whole and not self._is_there(name):
+        if not is_whole and not self._is_replaced(name):
             raise _damaged(self._volume.path, f"{name.path or '/'} is not whole")
         if not is_whole:
             self.without_room.add(name)
@@ -178,15 +177,15 @@ class _Tree:
 
     def _part(self, one: _Name, other: _Name) -> None:
         """Two names have a cluster in common: what is to be removed anyway gives it up."""
-        found = {name for name in (one, other) if self._is_there(name)}
+        found = {name for name in (one, other) if self._is_replaced(name)}
         if not found:
             both = f"{one.path or '/'} and {other.path or '/'} are in the same place on it"
             raise _damaged(self._volume.path, both)
         self.without_room |= found
 
-    def _is_there(self, name: _Name) -> bool:
+    def _is_replaced(self, name: _Name) -> bool:
         folder = name.path.rpartition("/")[0].casefold()
-        return folder == self._above and not name.is_folder
+        return folder == self._replaced and not name.is_folder
 
 
 def _names(entries: Iterator[tuple[int, bytes]], above: str) -> Iterator[_Name]:
@@ -229,19 +228,6 @@ def _short(name: bytes) -> str:
     """`VMLINUZ    ` and `INITRD  IMG`, as they are shown."""
     text = name.decode("ascii", errors="replace")
     return f"{text[:8].rstrip()}.{text[8:].rstrip()}".rstrip(".")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            yield handle
-        finally:
-            os.close(handle)
-    except OSError as error:
-        gone = error.errno in GONE
-        raise failure(str(path), "read", str(error.strerror), gone=gone) from error
 
 
 def _damaged(path: Path, why: str) -> StiefelError:

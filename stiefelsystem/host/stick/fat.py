@@ -137,15 +137,9 @@ class Fat:
 
         Raises `StiefelError` if it was pulled out, or fails.
         """
-        try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise self._failure("flushed", os.strerror(error.errno or 0)) from error
+        with medium.opened(self.path, "flushed") as handle:
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     @property
     def _env(self) -> dict[str, str]:
