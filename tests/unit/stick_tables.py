@@ -49,4 +49,4 @@ def patch(image: Path, at: int, data: bytes) -> None:
 def put(image: Path, name: str, data: bytes) -> None:
     file = image.with_name("put")
     file.write_bytes(data)
-    one_stick.mtools("mcopy", image, str(file), f"::{name}")
+    one_stick.mtools("mcopy", image, "-o", str(file), f"::{name}")

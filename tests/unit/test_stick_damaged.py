@@ -24,10 +24,9 @@ from stiefelsystem.host.stick.fat import Fat
 from stiefelsystem.host.stick.layout import MENU, MIB, SECTOR, in_set
 from tests.unit import one_stick
 from tests.unit.stick_sets import booted, config, image
+from tests.unit.stick_tables import BEGIN, put
 
 __all__ = ["config", "image"]  # the fixtures
-
-OFFSET = 2048 * SECTOR
 
 
 @pytest.fixture
@@ -52,11 +51,6 @@ def begin_at(image: Path, entry: bytes, cluster: int, *, size: int | None = None
     if size is not None:
         struct.pack_into("<I", data, at + 28, size)
     image.write_bytes(data)
-
-
-def put(image: Path, folder: Path, data: bytes, name: str) -> None:
-    (folder / "put").write_bytes(data)
-    one_stick.mtools("mcopy", image, "-o", str(folder / "put"), f"::{name}")
 
 
 @pytest.mark.parametrize(
@@ -86,13 +80,13 @@ def test_plain_key_stays_off_a_damaged_stick(
 
 
 def test_what_cannot_be_read_is_not_absent(image: Path, tmp_path: Path) -> None:
-    stick = Fat(image, OFFSET)
+    stick = Fat(image, BEGIN)
     assert (stick.exists("none/file"), stick.text("none/file")) == (False, "")
     begin_at(image, b"A          ", 90000)
     for read in (stick.exists, stick.text, stick.digest):
         with pytest.raises(StiefelError, match=r"cannot read stiefelsystem/a/key\.cpio on"):
             read("stiefelsystem/a/key.cpio")
-    gone = Fat(tmp_path / "gone", OFFSET)
+    gone = Fat(tmp_path / "gone", BEGIN)
     for read in (gone.exists, gone.text, gone.digest):
         with pytest.raises(StiefelError, match="gone cannot be read: it was pulled out"):
             read(MENU)
@@ -103,7 +97,7 @@ def test_long_text(image: Path, config: Config, tmp_path: Path) -> None:
         (in_set("a", "set.cfg"), "has more than 65536 bytes"),
         (MENU, "is no stick of stiefelsystem, as far as can be told: .* more than"),
     ):
-        put(image, tmp_path, b"#" * 16 * MIB, name)
+        put(image, name, b"#" * 16 * MIB)
         tracemalloc.start()
         try:
             with pytest.raises(StiefelError, match=words) as caught:
@@ -141,17 +135,17 @@ def test_medium_that_fails(
 
 def test_device_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StiefelError, match="cannot be flushed: it was pulled out") as caught:
-        Fat(tmp_path / "gone", OFFSET).flush()
+        Fat(tmp_path / "gone", BEGIN).flush()
     assert "another port" in caught.value.hint
     with pytest.raises(StiefelError, match="cannot be written: it was pulled out"):
-        Fat(tmp_path / "gone", OFFSET).put_text("text", "name")
+        Fat(tmp_path / "gone", BEGIN).put_text("text", "name")
 
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "ignored")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StiefelError, match=r"null cannot be flushed: .* fails \(Input/output"):
-        Fat(Path("/dev/null"), OFFSET).flush()
+        Fat(Path("/dev/null"), BEGIN).flush()
 
 
 def when_set_is_written(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
@@ -209,7 +203,7 @@ def test_interrupted_update_frees_its_room(
 
 def test_small_file_on_a_full_stick(image: Path) -> None:
     """Of what comes by a pipe, mcopy loses the end, says so, and ends well."""
-    stick = Fat(image, OFFSET)
+    stick = Fat(image, BEGIN)
     said = one_stick.mtools("mdir", image, "::").decode().splitlines()[-2]
     stick.put_text("#" * int("".join(c for c in said if c.isdigit())), "large")
     with pytest.raises(StiefelError, match="is full") as caught:
